@@ -1,1 +1,39 @@
-//! Skeleton.
+//! Frames in slices: what one store keeps on its disk.
+//!
+//! ```text
+//!            Store (one storage thread)                     Reader (any thread, blocking)
+//!   persist ──> frames ──> newest slice ──> sync            read, entries, offset_for_timestamp
+//!   maintain ─> seal, drop, rewrite, salvage                      │
+//!                   │                                             │
+//!                   └────────────── Disk, Slice ──────────────────┘
+//!                            SledDisk        sim::MemDisk
+//! ```
+//!
+//! The store knows frames, raft entries and record batches. It leaves to edge-site what they mean:
+//! topics, commit, retention rules, who may read. Only `sled_disk` knows sled.
+
+mod config;
+mod disk;
+mod entry;
+mod error;
+mod frame;
+mod reader;
+mod report;
+pub mod sim;
+mod sled_disk;
+mod store;
+
+pub use config::StoreConfig;
+pub use disk::{Disk, Slice, VALUE_BYTES_MAX};
+pub use entry::{Checkpoint, Entry, EntryKind, HardState, TopicId, TopicPartition};
+pub use error::{DiskError, FrameError, OpenError, PersistError, ReadError};
+pub use frame::{
+    BATCH_ITEM_BYTES, CONTROL_ITEM_BYTES, FRAME_HEADER_BYTES, FRAME_LEVEL, Frame, FrameBuilder,
+    FrameHeader, Item,
+};
+pub use reader::Reader;
+pub use report::{
+    Durable, LostRange, Maintained, PartitionSpan, Recovery, SliceInfo, SyncTimes, Usage,
+};
+pub use sled_disk::{SledDisk, SledSlice};
+pub use store::Store;

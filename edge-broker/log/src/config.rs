@@ -1,0 +1,34 @@
+//! The numbers of one store. Where they come from is the program's affair.
+
+/// Limits and sizes of one store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// A slice is closed once it holds this much.
+    pub slice_bytes: u64,
+    /// Sealed slices open for reading at one time.
+    pub slices_open_max: usize,
+    /// Cache of each open slice.
+    pub cache_bytes: u64,
+    /// The newest slices up to this size stay whole for raft.
+    pub raft_window_bytes: u64,
+    /// All files of the store together.
+    pub bytes_max: u64,
+    /// Left to the rest of the machine.
+    pub free_bytes_min: u64,
+    /// A file given up when the filesystem is full; 0 = none.
+    pub ballast_bytes: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            slice_bytes: 16 << 20,
+            slices_open_max: 4,
+            cache_bytes: 4 << 20,
+            raft_window_bytes: 64 << 20,
+            bytes_max: 8 << 30,
+            free_bytes_min: 512 << 20,
+            ballast_bytes: 32 << 20,
+        }
+    }
+}

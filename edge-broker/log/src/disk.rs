@@ -1,0 +1,84 @@
+//! The small trait between the store and what keeps its bytes.
+//!
+//! Two implementations: [`SledDisk`](crate::SledDisk), real folders with one sled Db per slice, and
+//! [`MemDisk`](crate::sim::MemDisk), the twin that forgets, tears and lies by a seed.
+
+use crate::DiskError;
+
+/// A folder that holds slices and plain files.
+pub trait Disk: Send + Sync + Sized + 'static {
+    /// One slice.
+    type Slice: Slice;
+
+    /// Numbers of the slices that exist.
+    fn slice_numbers(&self) -> Result<Vec<u64>, DiskError>;
+    /// Creates an empty slice; once it returns, the slice exists for sure.
+    fn create_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
+    /// Opens a slice. `Damaged` = it cannot be opened; what is in it may still be salvaged.
+    fn open_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
+    /// Makes a closed slice one that opens without writing, and syncs it.
+    fn seal_slice(&self, number: u64) -> Result<(), DiskError>;
+    /// Every stored value that can still be found, in any order, some perhaps twice, without
+    /// opening the slice.
+    fn salvage_slice(
+        &self,
+        number: u64,
+        found: &mut dyn FnMut(u64, u32, &[u8]),
+    ) -> Result<(), DiskError>;
+    /// Size of a slice's files.
+    fn slice_bytes(&self, number: u64) -> u64;
+    /// Removes a closed slice.
+    fn remove_slice(&self, number: u64) -> Result<(), DiskError>;
+    /// Moves a closed slice aside; returns where to.
+    fn quarantine_slice(&self, number: u64) -> Result<String, DiskError>;
+
+    /// Reads a plain file, at most its first `bytes_max` bytes.
+    fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError>;
+    /// Writes a plain file whole: after a crash it has the old content or the new.
+    fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError>;
+    /// Removes a plain file; fine if there is none.
+    fn remove_file(&self, name: &str) -> Result<(), DiskError>;
+    /// Names of the plain files in a folder, with the folder's.
+    fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError>;
+    /// Writes into an existing plain file, in place and not synced.
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+    /// Makes what [`write_at`](Disk::write_at) wrote durable.
+    fn sync_file(&self, name: &str) -> Result<(), DiskError>;
+    /// Creates a file that occupies so many bytes.
+    fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
+
+    /// Size of all files here, quarantine included.
+    fn bytes_used(&self) -> u64;
+    /// What the filesystem has left.
+    fn free_bytes(&self) -> u64;
+    /// Bytes handed to the device so far.
+    fn device_bytes(&self) -> u64;
+    /// Monotonic milliseconds.
+    fn now_ms(&self) -> u64;
+    /// Monotonic microseconds, for durations only.
+    fn now_us(&self) -> u64;
+    /// A random number, for a store id.
+    fn random(&self) -> u64;
+    /// Whether slow work goes to a thread of its own.
+    fn background(&self) -> bool;
+}
+
+/// One slice: values by (write sequence, part), insert-only.
+pub trait Slice: Send + Sync + 'static {
+    /// Stores a frame's values, [`VALUE_BYTES_MAX`] bytes each but the last.
+    fn put(&self, sequence: u64, values: &[u8]) -> Result<(), DiskError>;
+    /// Makes everything put so far durable. After an error nothing put since the last good sync
+    /// is known to be, and no later sync can change that.
+    fn sync(&self) -> Result<(), DiskError>;
+    /// One value.
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError>;
+    /// The smallest key that is greater than the given one.
+    fn next_key(&self, after: (u64, u32)) -> Result<Option<(u64, u32)>, DiskError>;
+    /// Reads back past every cache what was synced, to prove that it is there.
+    fn prove(&self) -> Result<(), DiskError>;
+    /// Size of the slice's files.
+    fn bytes(&self) -> u64;
+}
+
+/// The longest value: above it sled writes unsynced files of its own.
+pub const VALUE_BYTES_MAX: usize = 7 * 1024;
