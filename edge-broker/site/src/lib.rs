@@ -1,1 +1,44 @@
-//! Skeleton.
+//! The replicated state machine of a site: topics, appends, marks, retention, consensus.
+//!
+//! ```text
+//!  doors ──append──▶ inbox ──▶ site thread (SiteCore, pure) ──Persist──▶ storage thread (edge-log)
+//!    ▲                              │    ▲                                       │
+//!    └────── tickets, marks ◀───────┘    └───────────── durable ◀────────────────┘
+//! ```
+//!
+//! [`SiteCore`] decides and is pure: inputs are calls, outputs are polled, time is an argument.
+//! [`Site`] is the thin shell around it: two threads and a handle that every door clones.
+//! Bytes on disk are left to `edge-log`, formats of records to `kafka-wire`.
+
+#![allow(clippy::unimplemented, dead_code)] // until the next landing
+
+mod append;
+mod config;
+pub mod control;
+pub mod core;
+mod error;
+mod frames;
+mod ledger;
+mod site;
+mod state;
+mod status;
+mod ticket;
+mod topics;
+pub mod wear;
+mod window;
+
+pub use crate::core::SiteCore;
+pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now};
+pub use config::{SiteConfig, WhenFull};
+pub use edge_log::{StoreConfig, TopicId, TopicPartition};
+pub use error::{FrameReadError, OpenError, ReadError, Refused, TopicError};
+pub use frames::FrameReader;
+pub use kafka_wire::{Compression, Header, Record, RecordBatch};
+pub use ledger::{LossCause, LossEntry};
+pub use site::{CommitWatch, Site, TryAppendError};
+pub use status::{
+    Alarm, Marks, OpenReport, QueueStatus, SiteStatus, StorageStatus, SyncStatus, TopicStatus,
+    WearStatus,
+};
+pub use ticket::Ticket;
+pub use topics::{CleanupPolicy, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull};

@@ -1,0 +1,428 @@
+//! The replicated state: what every gateway of a site knows after the same frames.
+//!
+//! ```text
+//! state = checkpoint + frames after it
+//! ```
+//! `apply` is a function of the state and one entry, nothing else: no clock, no configuration, so
+//! that all gateways agree. What a frame does:
+//!
+//! | in the frame | effect |
+//! |---|---|
+//! | proposer's term ≠ entry's term | none at all |
+//! | batch, intake sequence seen before | none |
+//! | batch at base offset `b` ≥ end, `n` records | end = `b + n` |
+//! | batch of a topic that is gone | none |
+//! | control entry | see [`Control`] |
+//! | control entry not known here | apply stops before the frame |
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use edge_log::{Frame, FrameError, Item, TopicId, TopicPartition};
+use kafka_wire::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::control::{Control, UnknownControl};
+use crate::ledger::{Ledger, LossCause};
+use crate::topics::TopicConfig;
+
+/// Version byte in front of a checkpoint's state.
+const VERSION: u8 = 1;
+
+/// How far every next offset jumps when a store lost something: no offset is ever given twice.
+pub const INCARNATION_JUMP: i64 = 1 << 32;
+
+/// One partition's applied marks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// First offset there is.
+    pub start: i64,
+    /// First offset there is not: `committed_end`.
+    pub end: i64,
+    /// First offset that central does not have; follows the start.
+    pub forwarded: i64,
+    /// Offsets `from..to` that were never given away (jumps); those below the start are dropped.
+    pub gaps: Vec<(i64, i64)>,
+}
+
+impl PartitionState {
+    /// How many records there are or were within `from..to`.
+    pub fn records_between(&self, from: i64, to: i64) -> u64 {
+        if to <= from {
+            return 0;
+        }
+        let overlap = |&(a, b): &(i64, i64)| (b.min(to) - a.max(from)).max(0);
+        (to - from - self.gaps.iter().map(overlap).sum::<i64>()).max(0) as u64
+    }
+
+    fn move_start(&mut self, start: i64) {
+        self.start = start.clamp(self.start, self.end);
+        self.forwarded = self.forwarded.max(self.start);
+        let start = self.start;
+        self.gaps.retain(|&(_, to)| to > start);
+    }
+
+    fn jump_to(&mut self, base: i64) {
+        if base > self.end {
+            self.gaps.push((self.end, base));
+            self.end = base;
+        }
+    }
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicState {
+    /// Its name.
+    pub name: String,
+    /// Its settings.
+    pub config: TopicConfig,
+    /// Its partitions.
+    pub partitions: Vec<PartitionState>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Last index applied.
+    pub applied_index: u64,
+    /// Its term.
+    pub applied_term: u64,
+    /// Topics by id.
+    pub topics: BTreeMap<TopicId, TopicState>,
+    /// What was shed.
+    pub ledger: Ledger,
+    /// Per store id the next intake sequence not seen.
+    pub intake: BTreeMap<u64, u64>,
+    /// Site time of the last frame.
+    pub site_time_ms: i64,
+    /// The store id whose incarnation was announced last; 0 = none.
+    pub incarnation: u64,
+    /// Raft's voters; empty = as configured at the start.
+    pub voters: Vec<u64>,
+}
+
+/// What applying one entry did.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// Batches that now are committed.
+    pub batches: Vec<(TopicPartition, RecordBatch)>,
+    /// The frame applied as nothing: proposed in another term.
+    pub foreign_term: bool,
+    /// Batches dropped: topic gone, or seen before.
+    pub dropped: Vec<TopicPartition>,
+    /// The table of topics changed.
+    pub topics_changed: bool,
+    /// Starts moved or topics went.
+    pub starts_changed: bool,
+    /// Partitions whose marks changed by control entries.
+    pub touched: Vec<TopicPartition>,
+    /// Site time of the frame.
+    pub site_time_ms: i64,
+}
+
+/// Why apply stops. Never skipped: what follows may depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApplyError {
+    /// Written by another version of the program.
+    Control(UnknownControl),
+    /// A frame that cannot be read.
+    Frame(FrameError),
+    /// A batch in it that cannot be read.
+    Batch(String),
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApplyError::Control(unknown) => unknown.fmt(f),
+            ApplyError::Frame(error) => write!(f, "frame cannot be read: {error}"),
+            ApplyError::Batch(error) => write!(f, "batch in a frame cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl State {
+    /// The checkpoint's bytes.
+    pub fn encode(&self) -> Bytes {
+        let out = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
+        assert!(!out.is_empty(), "the state can be encoded");
+        Bytes::from(out)
+    }
+
+    /// Reads a checkpoint's bytes.
+    pub fn decode(bytes: &[u8]) -> Option<State> {
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => postcard::from_bytes(rest).ok(),
+            _ => None,
+        }
+    }
+
+    /// A topic by name.
+    pub fn topic_named(&self, name: &str) -> Option<(TopicId, &TopicState)> {
+        self.topics
+            .iter()
+            .find(|(_, topic)| topic.name == name)
+            .map(|(&id, topic)| (id, topic))
+    }
+
+    /// A partition.
+    pub fn partition(&self, tp: TopicPartition) -> Option<&PartitionState> {
+        self.topics
+            .get(&tp.topic)?
+            .partitions
+            .get(tp.partition as usize)
+    }
+
+    fn partition_mut(&mut self, tp: TopicPartition) -> Option<&mut PartitionState> {
+        self.topics
+            .get_mut(&tp.topic)?
+            .partitions
+            .get_mut(tp.partition as usize)
+    }
+
+    /// Start offsets of all partitions, for the store.
+    pub fn starts(&self) -> BTreeMap<TopicPartition, i64> {
+        let mut starts = BTreeMap::new();
+        for (&topic, state) in &self.topics {
+            for (partition, marks) in (0..).zip(&state.partitions) {
+                starts.insert(TopicPartition { topic, partition }, marks.start);
+            }
+        }
+        starts
+    }
+
+    /// Applies one entry's data; an error leaves the state as it was.
+    pub fn apply(&mut self, index: u64, term: u64, data: &Bytes) -> Result<Applied, ApplyError> {
+        assert!(index > self.applied_index, "entries are applied in order");
+        let mut applied = Applied {
+            site_time_ms: self.site_time_ms,
+            ..Applied::default()
+        };
+        if !data.is_empty() {
+            let frame = Frame::decode(data.clone()).map_err(ApplyError::Frame)?;
+            let items = decode_items(&frame)?;
+            let header = frame.header();
+            if header.proposer_term == term {
+                self.site_time_ms = self.site_time_ms.max(header.site_time_ms);
+                applied.site_time_ms = self.site_time_ms;
+                self.apply_items(header.store_id, header.first_intake, items, &mut applied);
+            } else {
+                applied.foreign_term = true;
+            }
+        }
+        self.applied_index = index;
+        self.applied_term = term;
+        Ok(applied)
+    }
+
+    fn apply_items(
+        &mut self,
+        store_id: u64,
+        first_intake: u64,
+        items: Vec<Decoded>,
+        applied: &mut Applied,
+    ) {
+        let mut intake = first_intake;
+        for item in items {
+            match item {
+                Decoded::Control(control) => self.apply_control(control, applied),
+                Decoded::Batch(tp, batch) => {
+                    self.apply_batch(store_id, intake, tp, batch, applied);
+                    intake += 1;
+                }
+            }
+        }
+    }
+
+    fn apply_batch(
+        &mut self,
+        store_id: u64,
+        intake: u64,
+        tp: TopicPartition,
+        batch: RecordBatch,
+        applied: &mut Applied,
+    ) {
+        let seen = self.intake.entry(store_id).or_default();
+        if intake < *seen {
+            return applied.dropped.push(tp);
+        }
+        *seen = intake + 1;
+        let Some(marks) = self.partition_mut(tp) else {
+            return applied.dropped.push(tp);
+        };
+        if batch.base_offset() < marks.end {
+            return applied.dropped.push(tp);
+        }
+        marks.jump_to(batch.base_offset());
+        marks.end = batch.next_offset();
+        applied.batches.push((tp, batch));
+    }
+
+    fn apply_control(&mut self, control: Control, applied: &mut Applied) {
+        match control {
+            Control::TopicCreated {
+                id,
+                name,
+                partitions,
+                config,
+            } => {
+                if self.topics.contains_key(&id) || self.topic_named(&name).is_some() {
+                    return;
+                }
+                let partitions = vec![PartitionState::default(); partitions as usize];
+                self.topics.insert(
+                    id,
+                    TopicState {
+                        name,
+                        config,
+                        partitions,
+                    },
+                );
+                applied.topics_changed = true;
+                applied.starts_changed = true;
+            }
+            Control::TopicAltered {
+                id,
+                partitions,
+                config,
+            } => {
+                let Some(topic) = self.topics.get_mut(&id) else {
+                    return;
+                };
+                topic.config = config;
+                let partitions = topic.partitions.len().max(partitions as usize);
+                topic
+                    .partitions
+                    .resize(partitions, PartitionState::default());
+                applied.topics_changed = true;
+                applied.starts_changed = true;
+            }
+            Control::TopicDeleted { id, loss } => self.delete_topic(id, loss, applied),
+            Control::StartsMoved { starts, loss } => {
+                for (tp, start) in starts {
+                    self.move_start(tp, start, loss, applied);
+                }
+            }
+            Control::Forwarded { progress } => {
+                for (tp, offset) in progress {
+                    let Some(marks) = self.partition_mut(tp) else {
+                        continue;
+                    };
+                    marks.forwarded = marks.forwarded.max(offset.min(marks.end));
+                    applied.touched.push(tp);
+                }
+            }
+            Control::Shed {
+                cause,
+                topic,
+                count,
+            } => {
+                let name = self.topic_name(topic);
+                self.ledger
+                    .add(cause, topic, &name, count, self.site_time_ms);
+            }
+            Control::Incarnation { store_id, lost } => self.jump(store_id, lost, applied),
+        }
+    }
+
+    fn topic_name(&self, topic: Option<TopicId>) -> String {
+        let name = topic
+            .and_then(|id| self.topics.get(&id))
+            .map(|topic| topic.name.clone());
+        name.unwrap_or_default()
+    }
+
+    fn delete_topic(&mut self, id: TopicId, loss: Option<LossCause>, applied: &mut Applied) {
+        let Some(topic) = self.topics.remove(&id) else {
+            return;
+        };
+        if let Some(cause) = loss {
+            let waiting = |p: &PartitionState| p.records_between(p.forwarded.max(p.start), p.end);
+            let count = topic.partitions.iter().map(waiting).sum();
+            self.ledger
+                .add(cause, Some(id), &topic.name, count, self.site_time_ms);
+        }
+        applied.topics_changed = true;
+        applied.starts_changed = true;
+    }
+
+    fn move_start(
+        &mut self,
+        tp: TopicPartition,
+        start: i64,
+        loss: Option<LossCause>,
+        applied: &mut Applied,
+    ) {
+        let name = self.topic_name(Some(tp.topic));
+        let now_ms = self.site_time_ms;
+        let Some(marks) = self.partition_mut(tp) else {
+            return;
+        };
+        let to = start.min(marks.end);
+        let count = marks.records_between(marks.forwarded.max(marks.start), to);
+        marks.move_start(start);
+        if let Some(cause) = loss {
+            self.ledger.add(cause, Some(tp.topic), &name, count, now_ms);
+        }
+        applied.touched.push(tp);
+        applied.starts_changed = true;
+    }
+
+    fn jump(
+        &mut self,
+        store_id: u64,
+        lost: Vec<(TopicPartition, i64, i64)>,
+        applied: &mut Applied,
+    ) {
+        if self.incarnation == store_id {
+            return;
+        }
+        for (tp, from, to) in lost {
+            let name = self.topic_name(Some(tp.topic));
+            let count = (to - from).max(0) as u64;
+            let cause = LossCause::DiskLoss;
+            self.ledger
+                .add(cause, Some(tp.topic), &name, count, self.site_time_ms);
+        }
+        // The very first incarnation has given nothing away before.
+        if self.incarnation != 0 || self.topics.values().any(|t| !t.partitions.is_empty()) {
+            for (&topic, state) in &mut self.topics {
+                for (partition, marks) in (0..).zip(&mut state.partitions) {
+                    marks.jump_to(marks.end + INCARNATION_JUMP);
+                    applied.touched.push(TopicPartition { topic, partition });
+                }
+            }
+        }
+        self.incarnation = store_id;
+    }
+}
+
+enum Decoded {
+    Batch(TopicPartition, RecordBatch),
+    Control(Control),
+}
+
+/// All items, or none: a frame applies whole.
+fn decode_items(frame: &Frame) -> Result<Vec<Decoded>, ApplyError> {
+    let mut out = Vec::new();
+    for item in frame.items() {
+        out.push(match item {
+            Item::Batch { partition, batch } => {
+                let batch = RecordBatch::parse_stored(batch);
+                let batch = batch.map_err(|error| ApplyError::Batch(error.to_string()))?;
+                Decoded::Batch(partition, batch)
+            }
+            Item::Control(bytes) => {
+                Decoded::Control(Control::decode(&bytes).map_err(ApplyError::Control)?)
+            }
+        });
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;
