@@ -5,11 +5,15 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::compression::Decompressor;
+use crate::crc;
 use crate::header::{
-    ATTRIBUTES_AT, BASE_OFFSET_AT, BATCH_LENGTH_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_PREFIX_BYTES,
-    MAGIC, put,
+    ATTRIBUTES_AT, BASE_OFFSET_AT, BASE_SEQUENCE_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_PREFIX_BYTES,
+    MAGIC, PRODUCER_EPOCH_AT, PRODUCER_ID_AT, RECORD_COUNT_AT, put,
 };
-use crate::{BATCH_HEADER_BYTES, BatchError, BatchHeader, Compression, Records, RecordsBytes};
+use crate::{
+    BATCH_HEADER_BYTES, BatchError, BatchHeader, Compression, Producer, Records, RecordsBytes,
+};
 
 /// One batch, checked when it was made. Cloning it copies no bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,16 +134,26 @@ impl RecordBatch {
     /// Needs no checksum pass; the bytes are copied only if somebody else holds them too.
     #[must_use]
     pub fn with_base_offset(self, offset: i64, leader_epoch: i32) -> Self {
-        self.patched(|bytes| {
-            put(bytes, BASE_OFFSET_AT, &offset.to_be_bytes());
-            put(bytes, LEADER_EPOCH_AT, &leader_epoch.to_be_bytes());
-        })
+        self.patched(|bytes| set_base_offset(bytes, offset, leader_epoch))
     }
 
     /// Sets the producer fields, as an idempotent producer does before it sends.
+    ///
+    /// The checksum follows without a pass over the records, and so still vouches for them; the
+    /// bytes are copied only if somebody else holds them too. A `Produce` request can do the same
+    /// while it copies the batch: see `PartitionProduceData::producer`.
     #[must_use]
-    pub fn with_producer(self, _id: i64, _epoch: i16, _base_sequence: i32) -> Self {
-        unimplemented!()
+    pub fn with_producer(self, id: i64, epoch: i16, base_sequence: i32) -> Self {
+        self.patched(|bytes| {
+            set_producer(
+                bytes,
+                Producer {
+                    id,
+                    epoch,
+                    base_sequence,
+                },
+            )
+        })
     }
 
     /// Reads the records, decompressing at most `decompressed_bytes_max` bytes.
@@ -155,8 +169,18 @@ impl RecordBatch {
     ///
     /// # Errors
     /// When the payload cannot be decompressed within the cap.
-    pub fn decompress(&self, _decompressed_bytes_max: usize) -> Result<RecordsBytes, BatchError> {
-        unimplemented!()
+    pub fn decompress(&self, decompressed_bytes_max: usize) -> Result<RecordsBytes, BatchError> {
+        let header = self.header();
+        let codec = header.compression()?;
+        let payload = self.bytes.slice(BATCH_HEADER_BYTES..);
+        if codec == Compression::None {
+            return Ok(RecordsBytes::new(header, payload));
+        }
+        let mut plain = Vec::new();
+        let mut decompressor = Decompressor::default();
+        decompressor.decompress(codec, &payload, &mut plain, decompressed_bytes_max)?;
+        plain.shrink_to_fit(); // records will be slices of it, perhaps for long
+        Ok(RecordsBytes::new(header, Bytes::from(plain)))
     }
 
     /// Compares the checksum with the bytes.
@@ -173,6 +197,12 @@ impl RecordBatch {
         }
     }
 
+    /// A batch whose bytes this package wrote itself.
+    pub(crate) fn from_checked(bytes: Bytes) -> Self {
+        debug_assert!(Self::parse(bytes.clone()).is_ok());
+        Self { bytes }
+    }
+
     fn patched(self, patch: impl FnOnce(&mut BytesMut)) -> Self {
         let mut bytes = self
             .bytes
@@ -183,6 +213,31 @@ impl RecordBatch {
             bytes: bytes.freeze(),
         }
     }
+}
+
+/// Writes the producer fields and the checksum that follows from them.
+pub(crate) fn set_producer(bytes: &mut [u8], producer: Producer) {
+    let stored = BatchHeader::read(bytes)
+        .expect("checked when the batch was made")
+        .crc;
+    let old = crc32c::crc32c(&bytes[ATTRIBUTES_AT..RECORD_COUNT_AT]);
+    put(bytes, PRODUCER_ID_AT, &producer.id.to_be_bytes());
+    put(bytes, PRODUCER_EPOCH_AT, &producer.epoch.to_be_bytes());
+    put(
+        bytes,
+        BASE_SEQUENCE_AT,
+        &producer.base_sequence.to_be_bytes(),
+    );
+    let new = crc32c::crc32c(&bytes[ATTRIBUTES_AT..RECORD_COUNT_AT]);
+    let rest_bytes = bytes.len() - RECORD_COUNT_AT;
+    let crc = crc::replace_prefix(stored, old, new, rest_bytes);
+    put(bytes, CRC_AT, &crc.to_be_bytes());
+}
+
+/// Sets where the batch stands in its partition; outside of what the checksum covers.
+pub(crate) fn set_base_offset(bytes: &mut [u8], offset: i64, leader_epoch: i32) {
+    put(bytes, BASE_OFFSET_AT, &offset.to_be_bytes());
+    put(bytes, LEADER_EPOCH_AT, &leader_epoch.to_be_bytes());
 }
 
 /// The length of the batch at the start of `bytes`, its header checked.
@@ -217,4 +272,5 @@ fn record_count_error(header: &BatchHeader) -> BatchError {
     }
 }
 
-const _: () = assert!(CRC_AT + 4 == ATTRIBUTES_AT && BATCH_LENGTH_AT + 4 == LENGTH_PREFIX_BYTES);
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,15 @@
-//! The codecs a batch may be compressed with, each within an output cap.
+//! The codecs a batch may be compressed with. Each has its file; what they share is here: names,
+//! numbers, and the cap on what decompression may produce.
+
+mod gzip;
+mod lz4;
+mod snappy;
+mod zstd;
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::BatchError;
 
 /// Kafka's compression codecs; the discriminant is the number on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,3 +70,87 @@ impl FromStr for Compression {
             })
     }
 }
+
+/// What compressing keeps between batches: making a context costs more than using it.
+#[derive(Default)]
+pub(crate) struct Compressor {
+    gzip: Option<gzip::Context>,
+    lz4: Option<lz4::Context>,
+    snappy: Option<snappy::Context>,
+    zstd: Option<zstd::Context>,
+}
+
+impl Compressor {
+    /// Replaces `to` by `from` compressed, or leaves it empty where the codec cannot.
+    pub(crate) fn compress(&mut self, codec: Compression, from: &[u8], to: &mut Vec<u8>) {
+        to.clear();
+        match codec {
+            Compression::None => {}
+            Compression::Gzip => self.gzip.get_or_insert_default().compress(from, to),
+            Compression::Lz4 => self.lz4.get_or_insert_default().compress(from, to),
+            Compression::Snappy => self.snappy.get_or_insert_default().compress(from, to),
+            Compression::Zstd => self.zstd.get_or_insert_default().compress(from, to),
+        }
+    }
+}
+
+/// What decompressing keeps between batches.
+#[derive(Default)]
+pub(crate) struct Decompressor {
+    zstd: Option<zstd::Decoder>,
+}
+
+impl Decompressor {
+    /// Appends `from` decompressed to `to`, at most `bytes_max` bytes of it.
+    ///
+    /// Never allocates more than `bytes_max` and a constant; on an error `to` holds nonsense.
+    pub(crate) fn decompress(
+        &mut self,
+        codec: Compression,
+        from: &[u8],
+        to: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<(), BatchError> {
+        let result = match codec {
+            Compression::None if from.len() > bytes_max => Err(Refused::TooLarge),
+            Compression::None => {
+                to.extend_from_slice(from);
+                Ok(())
+            }
+            Compression::Gzip => gzip::decompress(from, to, bytes_max),
+            Compression::Snappy => snappy::decompress(from, to, bytes_max),
+            Compression::Lz4 => lz4::decompress(from, to, bytes_max),
+            Compression::Zstd => self
+                .zstd
+                .get_or_insert_default()
+                .decompress(from, to, bytes_max),
+        };
+        result.map_err(|refused| match refused {
+            Refused::TooLarge => BatchError::TooLarge {
+                decompressed_bytes_max: bytes_max,
+            },
+            Refused::Damaged(message) => BatchError::Compressed {
+                codec: codec.name(),
+                message,
+            },
+        })
+    }
+}
+
+/// Why a codec gave up.
+#[derive(Debug)]
+enum Refused {
+    /// The output would exceed the cap.
+    TooLarge,
+    /// The input is not what the codec writes.
+    Damaged(String),
+}
+
+impl Refused {
+    fn damaged(what: impl fmt::Display) -> Self {
+        Self::Damaged(what.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,11 +13,10 @@
 //! Everything from outside is decoded within bounds: a hostile length or count returns an error
 //! and never allocates.
 
-#![allow(clippy::unimplemented)] // until the next landing
-
 mod batch;
 mod builder;
 mod compression;
+mod crc;
 mod error;
 mod header;
 mod merge;
@@ -33,7 +32,7 @@ pub use bytes::{Bytes, BytesMut};
 pub use compression::Compression;
 pub use error::BatchError;
 pub use header::{BATCH_HEADER_BYTES, BatchHeader, Producer};
-pub use merge::merge;
+pub use merge::{Merger, merge};
 pub use murmur2::{murmur2, partition_for_key};
-pub use record::{Header, Record, RecordView};
-pub use records::{Records, RecordsBytes};
+pub use record::{Header, HeaderViews, Record, RecordView};
+pub use records::{RecordViews, Records, RecordsBytes};
