@@ -167,3 +167,6 @@ fn finish(mut frame: BytesMut) -> Result<BytesMut, ProtocolError> {
 
 const REQUEST_HEADER_BYTES: usize = 4 + 8 + 2 + 1;
 const RESPONSE_HEADER_BYTES: usize = 4 + 4 + 1;
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,6 @@ pub use wire::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
     TopicProduceResponse,
 };
+
+#[cfg(test)]
+mod tests;
