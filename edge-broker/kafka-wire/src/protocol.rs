@@ -13,8 +13,6 @@ mod error;
 mod error_code;
 mod frame;
 mod messages;
-mod primitives;
-mod produce;
 
 pub use error::ProtocolError;
 pub use error_code::ErrorCode;

@@ -82,6 +82,8 @@ pub struct SiteConfig {
     pub topics_count_max: usize,
     /// What topics do that say `inherit`.
     pub when_full: WhenFull,
+    /// Whether a central cluster is configured: without one nobody misses what expires.
+    pub forwarding: bool,
 }
 
 impl Default for SiteConfig {
@@ -103,6 +105,7 @@ impl Default for SiteConfig {
             auto_create: true,
             topics_count_max: 1000,
             when_full: WhenFull::DropOldest,
+            forwarding: true,
         }
     }
 }

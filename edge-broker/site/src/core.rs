@@ -1,4 +1,627 @@
-//! The pure core of a site.
+//! The pure core of one gateway's part of a site: appends, offsets, consensus, apply.
+//!
+//! ```text
+//!   handle_append ─▶ pending ──form_frames──▶ raft log ──▶ Persist ──▶ handle_persisted
+//!   handle_topic  ─▶ controls ┘  (offsets)      │                          │
+//!   handle_message ────────────────────────────▶│◀─────────────────────────┘
+//!                                               └─▶ committed ─▶ State::apply ─▶ Spent, Committed
+//! ```
+//! Inputs are `handle_*` calls, results wait in [`SiteCore::poll_output`]. No clock (`now` is an
+//! argument), no file, no thread, no randomness (a seed is given). One `Persist` is out at a time;
+//! what arrives meanwhile forms the next frames.
+//!
+//! The shell ([`crate::Site`]) and the simulation drive it the same way:
+//! `open`, `replay` until nothing is wanted, `start`, then inputs.
 
-/// The state machine of one gateway.
-pub struct SiteCore {}
+mod append;
+mod disk;
+mod raft_loop;
+mod topic;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use edge_log::{Checkpoint, Entry, HardState, Recovery, TopicId, TopicPartition, Usage};
+use kafka_wire::{BatchBuilder, RecordBatch};
+pub use raft::eraftpb::Message;
+use raft::{GetEntriesContext, RawNode};
+
+use crate::append::{AppendRequest, Appended, CommittedFrame, Now};
+use crate::config::SiteConfig;
+use crate::control::Control;
+use crate::error::{Refused, TopicError};
+use crate::ledger::LossCause;
+use crate::state::{ApplyError, PartitionState, State};
+use crate::status::{Alarm, Marks};
+use crate::topics::{Topic, TopicTable};
+use crate::wear::WearBudget;
+pub use crate::window::Fetch;
+use crate::window::Window;
+
+/// Frames are at most this large, except one larger batch alone.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// One raft tick; elections take 10 to 20 of them.
+const TICK_MS: u64 = 100;
+
+/// What a core is told at its start.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// The site's configuration.
+    pub site: SiteConfig,
+    /// Random, of this boot.
+    pub boot_id: u64,
+    /// For topic ids.
+    pub seed: u64,
+    /// Raft's voters of a new site; empty = this gateway alone.
+    pub voters: Vec<u64>,
+}
+
+/// A request to write and sync; answered by [`SiteCore::handle_persisted`].
+#[derive(Clone, Debug)]
+pub struct PersistJob {
+    /// Counts jobs; a job that failed is repeated under its number.
+    pub number: u64,
+    /// The first one may overwrite a suffix.
+    pub entries: Vec<Entry>,
+    /// If it changed.
+    pub hard_state: Option<HardState>,
+    /// Term or vote changed: nothing may be sent before it is on disk.
+    pub must_sync_hard_state: bool,
+}
+
+/// A batch of this gateway that another leader's log overwrote: for the spool, to hand in again.
+#[derive(Clone, Debug)]
+pub struct Voided {
+    /// Whose intake sequence.
+    pub store_id: u64,
+    /// Together with the store id the batch's identity.
+    pub intake: u64,
+    /// Where it belongs.
+    pub partition: TopicPartition,
+    /// With the offsets it will not have.
+    pub batch: RecordBatch,
+}
+
+/// What somebody wants done with topics.
+#[derive(Clone, Debug)]
+pub enum TopicOp {
+    /// The topic of that name, created if missing and allowed.
+    Ensure {
+        /// Its name.
+        name: String,
+    },
+    /// A new one.
+    Create {
+        /// Its name.
+        name: String,
+        /// `None` = the default.
+        partitions: Option<u32>,
+        /// By Kafka's names.
+        settings: BTreeMap<String, String>,
+    },
+    /// Other settings, more partitions.
+    Alter {
+        /// Its name.
+        name: String,
+        /// `None` = as they are.
+        partitions: Option<u32>,
+        /// By Kafka's names.
+        settings: BTreeMap<String, String>,
+    },
+    /// Away with it.
+    Delete {
+        /// Its name.
+        name: String,
+    },
+    /// Records below an offset are not needed any more.
+    Trim {
+        /// Of which partition.
+        tp: TopicPartition,
+        /// The new start.
+        start: i64,
+    },
+}
+
+/// What the core wants done. `T` is the caller's ticket.
+#[derive(Debug)]
+pub enum Output<T> {
+    /// Write and sync.
+    Persist(Arc<PersistJob>),
+    /// To other gateways.
+    Send(Vec<Message>),
+    /// The outcome of an append.
+    Spent {
+        /// Whose.
+        ticket: T,
+        /// Its records are there at these offsets, or not at all (`Unknown`: at most once).
+        outcome: Result<Appended, Refused>,
+    },
+    /// Appends left the queue, whatever became of them.
+    Released {
+        /// Their bytes.
+        bytes: usize,
+        /// How many.
+        count: usize,
+    },
+    /// The outcome of a topic operation.
+    TopicDone {
+        /// Whose.
+        ticket: T,
+        /// The topic, if it still exists.
+        outcome: Result<Option<Arc<Topic>>, TopicError>,
+    },
+    /// A frame with batches was committed; in log order.
+    Committed(CommittedFrame),
+    /// The marks of these partitions changed.
+    Touched(Vec<TopicPartition>),
+    /// The table of topics changed.
+    Topics(Arc<TopicTable>),
+    /// To be stored in the spool before the next `Persist` is carried out.
+    Voided(Voided),
+    /// Save it; answered by [`SiteCore::handle_checkpoint_saved`].
+    SaveCheckpoint(Checkpoint),
+    /// Starts moved: what is below is dead.
+    Starts(BTreeMap<TopicPartition, i64>),
+    /// Read entries for a follower; answered by [`SiteCore::handle_fetched`].
+    Fetch(Fetch),
+    /// The store's figures are wanted now.
+    WantReport,
+}
+
+struct Waiting<T> {
+    ticket: Option<T>,
+    request: AppendRequest,
+    bytes: usize,
+    since_ms: u64,
+}
+
+/// Appends that are not in a frame yet.
+struct Pending<T> {
+    queue: VecDeque<Waiting<T>>,
+    bytes: usize,
+    strict_since_ms: Option<u64>,
+    relaxed_since_ms: Option<u64>,
+}
+
+/// A control entry that is not in a frame yet.
+struct PendingControl<T> {
+    control: Control,
+    waiters: Vec<T>,
+}
+
+/// A frame that was proposed and is not known to be committed or overtaken.
+struct Inflight<T> {
+    index: u64,
+    term: u64,
+    frame_bytes: usize,
+    queue_bytes: usize,
+    queue_count: usize,
+    tickets: Vec<(T, Vec<i64>)>,
+    topics: Vec<(T, TopicId)>,
+}
+
+/// What raft wants on disk and what waits for it.
+#[derive(Default)]
+struct Persisting {
+    number: u64,
+    flying: Option<Flying>,
+    queued: Queued,
+    failures: u32,
+    retry_at_ms: Option<u64>,
+}
+
+struct Flying {
+    job: Arc<PersistJob>,
+    ready_number: u64,
+    messages: Vec<Message>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Queued {
+    entries: Vec<Entry>,
+    hard_state: Option<HardState>,
+    must_sync: bool,
+    ready_number: u64,
+    messages: Vec<Message>,
+    bytes: usize,
+    lazy_since_ms: Option<u64>,
+}
+
+/// What rides with the next frame and asks for none of its own for a while.
+#[derive(Default)]
+struct Soft {
+    progress: BTreeMap<TopicPartition, i64>,
+    shed: BTreeMap<(LossCause, Option<TopicId>), u64>,
+    controls: Vec<Control>,
+    since_ms: Option<u64>,
+}
+
+/// The store's figures and what follows from them.
+#[derive(Default)]
+struct Disk {
+    usage: Usage,
+    reported: bool,
+    first_report: Option<(u64, u64)>,
+    bytes_since_report: u64,
+    charged_bytes: u64,
+    report_wanted: bool,
+    moves_proposed: bool,
+    full: bool,
+    filesystem_full: bool,
+}
+
+#[derive(Default)]
+struct Checkpoints {
+    index: u64,
+    bytes: u64,
+    log_bytes: u64,
+    log_bytes_at_save: u64,
+    saving: bool,
+    saving_bytes: u64,
+    /// The last one did not fail, or some time has passed since.
+    cooled: bool,
+}
+
+/// Counters for status.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Persists done.
+    pub commits: u64,
+    /// Records appended here.
+    pub records: u64,
+    /// Bytes written to the device by them.
+    pub device_bytes: u64,
+    /// Bytes of frames in them.
+    pub frame_bytes: u64,
+}
+
+/// The state machine of one gateway. `T` is the caller's ticket.
+pub struct SiteCore<T> {
+    config: CoreConfig,
+    store_id: u64,
+    alone: bool,
+    opened: Option<Opened>,
+    raw: Option<RawNode<Window>>,
+    state: State,
+    table: Arc<TopicTable>,
+    halted: Option<ApplyError>,
+    stopping: bool,
+    leads: bool,
+
+    pending: Pending<T>,
+    controls: VecDeque<PendingControl<T>>,
+    creating: BTreeMap<String, TopicId>,
+    deleting: Vec<TopicId>,
+    soft: Soft,
+    inflight: VecDeque<Inflight<T>>,
+    inflight_bytes: usize,
+    /// Speculative ends, thrown away on step-down.
+    ends: HashMap<TopicPartition, i64>,
+    next_intake: u64,
+    builders: Vec<BatchBuilder>,
+
+    persisting: Persisting,
+    fetching: Vec<GetEntriesContext>,
+    lost: Vec<(TopicPartition, i64, i64)>,
+    announced: bool,
+    durable_index: u64,
+    disk: Disk,
+    checkpoints: Checkpoints,
+    wear: WearBudget,
+    alarms: BTreeMap<&'static str, Alarm>,
+    counters: Counters,
+    site_clock: SiteClock,
+    rng: fastrand::Rng,
+    ticked_at_ms: u64,
+    election_ticks: Option<usize>,
+    touched: Vec<TopicPartition>,
+    out: VecDeque<Output<T>>,
+}
+
+/// How the store was found, until `start`.
+struct Opened {
+    recovery: Recovery,
+    replay_to: u64,
+    next: u64,
+    tail: Vec<Entry>,
+    frames: u64,
+}
+
+/// Site time: the wall clock, but it never goes back and never stands still.
+#[derive(Default)]
+struct SiteClock {
+    site_ms: i64,
+    mono_ms: u64,
+}
+
+impl SiteClock {
+    fn peek(&self, now: Now) -> i64 {
+        let elapsed = now.mono_ms.saturating_sub(self.mono_ms);
+        self.site_ms
+            .saturating_add_unsigned(elapsed)
+            .max(now.wall_ms)
+    }
+
+    fn advance(&mut self, now: Now) -> i64 {
+        self.site_ms = self.peek(now);
+        self.mono_ms = self.mono_ms.max(now.mono_ms);
+        self.site_ms
+    }
+}
+
+impl<T> SiteCore<T> {
+    /// Begins with what the store found; then `replay`, then `start`.
+    pub fn open(config: CoreConfig, recovery: Recovery, now: Now) -> SiteCore<T> {
+        let store_id = recovery.store_id;
+        let saved = recovery.checkpoint.as_ref();
+        let state = saved
+            .and_then(|c| State::decode(&c.data))
+            .unwrap_or_default();
+        let voters = if state.voters.is_empty() {
+            &config.voters
+        } else {
+            &state.voters
+        };
+        let alone = voters.iter().all(|&id| id == store_id) || config.voters.is_empty();
+        // Alone, what is on this disk is committed; otherwise only what raft said so.
+        let last = recovery.last_index.max(state.applied_index);
+        let replay_to = if alone {
+            last
+        } else {
+            recovery.hard_state.commit.min(last)
+        };
+        let checkpoints = Checkpoints {
+            index: state.applied_index,
+            bytes: saved.map_or(0, |c| c.data.len() as u64),
+            cooled: true,
+            ..Checkpoints::default()
+        };
+        let next = (state.applied_index + 1).max(recovery.first_index);
+        let site_clock = SiteClock {
+            site_ms: state.site_time_ms,
+            mono_ms: now.mono_ms,
+        };
+        let table = Arc::new(topic::table(&state));
+        SiteCore {
+            store_id,
+            alone,
+            raw: None,
+            table,
+            halted: None,
+            stopping: false,
+            leads: false,
+            pending: Pending::default(),
+            controls: VecDeque::new(),
+            creating: BTreeMap::new(),
+            deleting: Vec::new(),
+            soft: Soft::default(),
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            ends: HashMap::new(),
+            // Of earlier boots some may have been given to frames that were overtaken.
+            next_intake: recovery.boot_count << 40,
+            builders: Vec::new(),
+            persisting: Persisting::default(),
+            fetching: Vec::new(),
+            lost: Vec::new(),
+            announced: false,
+            durable_index: last,
+            disk: Disk::default(),
+            checkpoints,
+            wear: WearBudget::new(config.site.wear_gb_per_day, now.mono_ms),
+            alarms: BTreeMap::new(),
+            counters: Counters::default(),
+            site_clock,
+            rng: fastrand::Rng::with_seed(config.seed),
+            ticked_at_ms: now.mono_ms,
+            election_ticks: None,
+            touched: Vec::new(),
+            out: VecDeque::new(),
+            opened: Some(Opened {
+                recovery,
+                replay_to,
+                next,
+                tail: Vec::new(),
+                frames: 0,
+            }),
+            state,
+            config,
+        }
+    }
+
+    /// The entries wanted next before `start`: `from..to`, as many as suit the caller.
+    pub fn replay_wants(&self) -> Option<(u64, u64)> {
+        let opened = self.opened.as_ref()?;
+        let to = opened.recovery.last_index + 1;
+        (opened.next < to && self.halted.is_none()).then_some((opened.next, to))
+    }
+
+    /// Takes entries of the log, in order; those that were lost may be missing or empty.
+    pub fn replay(&mut self, entries: Vec<Entry>, now: Now) {
+        let Some(mut opened) = self.opened.take() else {
+            return;
+        };
+        if entries.is_empty() {
+            opened.next = opened.recovery.last_index + 1;
+        }
+        for entry in entries {
+            opened.next = opened.next.max(entry.index + 1);
+            self.checkpoints.log_bytes += entry.data.len() as u64;
+            self.note_intake(&entry.data);
+            if entry.index > opened.replay_to {
+                opened.tail.push(entry);
+            } else if entry.index > self.state.applied_index {
+                opened.frames += 1;
+                if let Err(error) = self.state.apply(entry.index, entry.term, &entry.data) {
+                    self.halt(error, now);
+                    break;
+                }
+            }
+        }
+        self.opened = Some(opened);
+    }
+
+    /// Frames applied by `replay`.
+    pub fn frames_replayed(&self) -> u64 {
+        self.opened.as_ref().map_or(0, |opened| opened.frames)
+    }
+
+    /// Pins the election timeout in ticks, which the raft crate would draw at random.
+    pub fn pin_election_ticks(&mut self, ticks: Option<usize>) {
+        self.election_ticks = ticks;
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output<T>> {
+        self.out.pop_front()
+    }
+
+    /// No more appends; what waits is committed at once, then a checkpoint is written.
+    pub fn handle_stop(&mut self, now: Now) {
+        self.stopping = true;
+        self.advance(now);
+        if self.pending.queue.is_empty() {
+            self.save_checkpoint(true);
+        }
+    }
+
+    /// Whether everything handed in has an outcome and nothing is being written.
+    pub fn is_idle(&self) -> bool {
+        let waits = !self.pending.queue.is_empty() || !self.controls.is_empty();
+        let writes = self.persisting.flying.is_some() || !self.persisting.queued.entries.is_empty();
+        !waits && !writes && self.inflight.is_empty() && !self.checkpoints.saving
+    }
+
+    /// Time passes.
+    pub fn handle_tick(&mut self, now: Now) {
+        if !self.alone && self.halted.is_none() {
+            while now.mono_ms >= self.ticked_at_ms + TICK_MS {
+                self.ticked_at_ms += TICK_MS;
+                self.pin();
+                if let Some(raw) = &mut self.raw {
+                    raw.tick();
+                }
+            }
+        }
+        self.retry_persist(now);
+        self.advance(now);
+    }
+
+    /// When `handle_tick` has something to do, if nothing else happens; milliseconds since boot.
+    pub fn deadline_ms(&mut self, now: Now) -> Option<u64> {
+        let tick = (!self.alone).then_some(self.ticked_at_ms + TICK_MS);
+        let lazy = self
+            .persisting
+            .queued
+            .lazy_since_ms
+            .map(|since| since + LAZY_MS);
+        let commit = self.commit_at_ms(now);
+        [tick, lazy, commit, self.persisting.retry_at_ms]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The store's id, also raft's.
+    pub fn store_id(&self) -> u64 {
+        self.store_id
+    }
+
+    /// Whether appends are taken here.
+    pub fn leads(&self) -> bool {
+        self.leads
+    }
+
+    /// Raft's term.
+    pub fn term(&self) -> u64 {
+        self.raw.as_ref().map_or(0, |raw| raw.raft.term)
+    }
+
+    /// Last index, committed and applied index, durable index.
+    pub fn indexes(&self) -> (u64, u64, u64) {
+        let last = self
+            .raw
+            .as_ref()
+            .map_or(self.durable_index, |raw| raw.raft.raft_log.last_index());
+        (last, self.state.applied_index, self.durable_index)
+    }
+
+    /// The applied state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> &Arc<TopicTable> {
+        &self.table
+    }
+
+    /// Figures.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The store's figures of the last report.
+    pub fn usage(&self) -> &Usage {
+        &self.disk.usage
+    }
+
+    /// What is the matter.
+    pub fn alarms(&self) -> impl Iterator<Item = &Alarm> {
+        self.alarms.values()
+    }
+
+    /// Marks of a partition.
+    pub fn marks(&self, tp: TopicPartition) -> Option<Marks> {
+        let topic = self.state.topics.get(&tp.topic)?;
+        let applied: &PartitionState = topic.partitions.get(tp.partition as usize)?;
+        let marks = Marks {
+            start: applied.start,
+            committed_end: applied.end,
+            end: self
+                .ends
+                .get(&tp)
+                .copied()
+                .unwrap_or(applied.end)
+                .max(applied.end),
+            forwarded: topic.config.forward.then_some(applied.forwarded),
+        };
+        assert!(marks.start <= marks.committed_end && marks.committed_end <= marks.end);
+        assert!(
+            marks
+                .forwarded
+                .is_none_or(|f| marks.start <= f && f <= marks.committed_end)
+        );
+        Some(marks)
+    }
+
+    /// Whether appends of ordinary topics can be stored now.
+    pub fn is_ready(&self) -> bool {
+        self.leads && self.refusal().is_none()
+    }
+
+    fn raise(&mut self, now: Now, code: &'static str, message: String, fix: &str) {
+        let alarm = self.alarms.entry(code).or_insert_with(|| Alarm {
+            code,
+            since_ms: now.wall_ms,
+            message: String::new(),
+            fix: fix.to_owned(),
+        });
+        alarm.message = message;
+    }
+
+    fn clear(&mut self, code: &'static str) {
+        self.alarms.remove(code);
+    }
+
+    fn pin(&mut self) {
+        if let (Some(raw), Some(ticks)) = (&mut self.raw, self.election_ticks) {
+            raw.raft.set_randomized_election_timeout(ticks);
+        }
+    }
+}
+
+/// How long a commit index may wait to be written, if nothing else is.
+const LAZY_MS: u64 = 1000;

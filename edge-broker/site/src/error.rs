@@ -256,3 +256,12 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+impl From<edge_log::OpenError> for OpenError {
+    fn from(error: edge_log::OpenError) -> Self {
+        match error {
+            edge_log::OpenError::Locked(_) => OpenError::Locked(error.to_string()),
+            edge_log::OpenError::Disk(_) => OpenError::Storage(error.to_string()),
+        }
+    }
+}

@@ -1,35 +1,137 @@
-//! The handle that doors clone, and the threads behind it.
+//! The handle that doors clone, and the start and end of the threads behind it.
+//!
+//! Every method may be called from any task or thread. Nothing here blocks an executor for longer
+//! than a short lock; reads of the disk run on smol's blocking threads.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use edge_log::TopicPartition;
+use edge_log::{Disk, Recovery, SledDisk, Store, TopicPartition};
 use kafka_wire::RecordBatch;
 
 use crate::append::AppendRequest;
+use crate::bell::{Bell, Listener};
 use crate::config::SiteConfig;
+use crate::core::{CoreConfig, SiteCore, TopicOp};
 use crate::error::{OpenError, ReadError, Refused, TopicError};
 use crate::frames::FrameReader;
+use crate::inbox::{Event, Inbox};
 use crate::ledger::LossCause;
+use crate::recent::Recent;
+use crate::run::{Clock, Durations, SiteLoop};
+use crate::shared::{Life, LogReader, Shared};
 use crate::status::{Marks, OpenReport, SiteStatus};
-use crate::ticket::Ticket;
+use crate::storage::{Job, Jobs};
+use crate::ticket::{Ticket, promise};
 use crate::topics::{Topic, TopicTable};
+
+/// How many reads of the disk run at once.
+const READS_MAX: usize = 4;
+
+/// How many topic operations wait at once.
+const TOPIC_OPS_MAX: usize = 256;
+
+/// How much of the log is replayed at a time.
+const REPLAY_BYTES: usize = 4 << 20;
 
 /// One gateway's part of a site. Cheap to clone.
 #[derive(Clone)]
-pub struct Site {}
+pub struct Site {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    reads: smol::lock::Semaphore,
+    topic_ops: smol::lock::Semaphore,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
 
 impl Site {
     /// Opens the store in `dir` (created if missing) and starts the two threads. Blocks.
     pub fn open(dir: &Path, config: SiteConfig) -> Result<(Site, OpenReport), OpenError> {
-        let _ = (dir, config);
-        unimplemented!()
+        let disk = SledDisk::open(dir, &config.store).map_err(edge_log::OpenError::from)?;
+        Site::open_on(disk, config)
+    }
+
+    /// The same on any disk.
+    pub fn open_on<D: Disk>(disk: D, config: SiteConfig) -> Result<(Site, OpenReport), OpenError> {
+        check(&config)?;
+        let begun = Instant::now();
+        let (boot_id, boot_ms) = boot();
+        let clock = Clock::new(boot_ms);
+        let (store, recovery) = Store::open(disk, config.store.clone())?;
+        let reader: Arc<dyn LogReader> = Arc::new(store.reader());
+        let mut report = report_of(&recovery);
+        let core_config = CoreConfig {
+            site: config.clone(),
+            boot_id,
+            seed: boot_id,
+            voters: Vec::new(),
+        };
+        let mut core = SiteCore::open(core_config, recovery, clock.now());
+        replay(&mut core, &*reader, &clock)?;
+        report.frames_replayed = core.frames_replayed();
+        report.opened_in_ms = begun.elapsed().as_millis() as u64;
+
+        let (_, committed, _) = core.indexes();
+        let shared = Arc::new(Shared {
+            inbox: Inbox::new(config.queue_bytes_max, config.queue_count_max),
+            committed: Bell::default(),
+            recent: Mutex::new(Recent::new(config.recent_bytes_max, committed)),
+            marks: RwLock::default(),
+            topics: RwLock::default(),
+            reader,
+            life: Mutex::new(Life::default()),
+            life_changed: Condvar::new(),
+            life_bell: Bell::default(),
+            open: report.clone(),
+            config,
+        });
+        let threads = spawn(core, store, &shared, clock)?;
+        let inner = Inner {
+            shared,
+            reads: smol::lock::Semaphore::new(READS_MAX),
+            topic_ops: smol::lock::Semaphore::new(TOPIC_OPS_MAX),
+            threads: Mutex::new(threads),
+        };
+        Ok((
+            Site {
+                inner: Arc::new(inner),
+            },
+            report,
+        ))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
     }
 
     /// Commits what waits, writes a checkpoint, seals, ends the threads. Idempotent.
     pub async fn stop(&self) {
-        unimplemented!()
+        let shared = self.shared();
+        shared
+            .inbox
+            .close(Refused::Stopping)
+            .into_iter()
+            .for_each(std::task::Waker::wake);
+        shared.inbox.post(Event::Stop);
+        let mut life = shared.life_bell.listen();
+        while !shared.is_over() {
+            life.heard().await;
+        }
+        let threads = std::mem::take(
+            &mut *self
+                .inner
+                .threads
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        smol::unblock(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
     }
 
     /// Hands records in; waits while the queue is full (back-pressure, not an error).
@@ -37,20 +139,29 @@ impl Site {
     /// Dropped before it returns, nothing was appended. Requests of one caller that awaits each
     /// `append` in turn keep their order; the ticket need not be awaited in between.
     pub async fn append(&self, request: AppendRequest) -> Result<Ticket, Refused> {
-        let _ = request;
-        unimplemented!()
+        self.shared().inbox.enter(request).await
     }
 
-    /// The same without waiting: `None` hands the request back while the queue is full.
+    /// The same without waiting: `Busy` hands the request back while the queue is full.
     pub fn try_append(&self, request: AppendRequest) -> Result<Ticket, TryAppendError> {
-        let _ = request;
-        unimplemented!()
+        self.shared()
+            .inbox
+            .try_enter(request)
+            .map_err(|(request, refused)| match refused {
+                Some(refused) => TryAppendError::Refused(refused),
+                None => TryAppendError::Busy(request),
+            })
     }
 
     /// The topic of that name, created with defaults if `auto_create` allows (internal: always).
     pub async fn ensure_topic(&self, name: &str) -> Result<Arc<Topic>, TopicError> {
-        let _ = name;
-        unimplemented!()
+        if let Some(topic) = self.topics().get(name) {
+            return Ok(topic.clone());
+        }
+        self.topic_op(TopicOp::Ensure {
+            name: name.to_owned(),
+        })
+        .await
     }
 
     /// Creates a topic; committed when it returns.
@@ -60,8 +171,13 @@ impl Site {
         partitions: Option<u32>,
         settings: &BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, TopicError> {
-        let _ = (name, partitions, settings);
-        unimplemented!()
+        let (name, settings) = (name.to_owned(), settings.clone());
+        self.topic_op(TopicOp::Create {
+            name,
+            partitions,
+            settings,
+        })
+        .await
     }
 
     /// Changes settings, or adds partitions; committed when it returns.
@@ -71,44 +187,82 @@ impl Site {
         partitions: Option<u32>,
         settings: &BTreeMap<String, String>,
     ) -> Result<Arc<Topic>, TopicError> {
-        let _ = (name, partitions, settings);
-        unimplemented!()
+        let (name, settings) = (name.to_owned(), settings.clone());
+        self.topic_op(TopicOp::Alter {
+            name,
+            partitions,
+            settings,
+        })
+        .await
     }
 
     /// Deletes a topic and its records; committed when it returns.
     pub async fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
-        let _ = name;
-        unimplemented!()
+        self.operate(TopicOp::Delete {
+            name: name.to_owned(),
+        })
+        .await
+        .map(drop)
     }
 
     /// Moves the start of a partition (compaction by re-appending); committed when it returns.
     pub async fn trim(&self, tp: TopicPartition, start: i64) -> Result<(), TopicError> {
-        let _ = (tp, start);
-        unimplemented!()
+        self.operate(TopicOp::Trim { tp, start }).await.map(drop)
+    }
+
+    async fn topic_op(&self, op: TopicOp) -> Result<Arc<Topic>, TopicError> {
+        match self.operate(op).await? {
+            Some(topic) => Ok(topic),
+            None => Err(TopicError::Refused(Refused::UnknownTopic)),
+        }
+    }
+
+    /// Dropped midway, the operation happens all the same.
+    async fn operate(&self, op: TopicOp) -> Result<Option<Arc<Topic>>, TopicError> {
+        let _permit = self.inner.topic_ops.acquire().await;
+        let (spender, outcome) = promise(|| Err(TopicError::Refused(Refused::Stopping)));
+        self.shared().inbox.post(Event::Topic(spender, op));
+        outcome.await
     }
 
     /// All topics now.
     pub fn topics(&self) -> Arc<TopicTable> {
-        unimplemented!()
+        self.shared().topics()
     }
 
     /// Marks of a partition now.
     pub fn marks(&self, tp: TopicPartition) -> Option<Marks> {
-        let _ = tp;
-        unimplemented!()
+        self.shared().marks(tp)
     }
 
     /// Whole batches from the one that holds `from`, at least one if there is one, else empty.
     ///
-    /// Only what is committed. Blocking reads run on smol's blocking threads.
+    /// Only what is committed. Blocking reads run on smol's blocking threads, a few at a time.
     pub async fn read(
         &self,
         tp: TopicPartition,
         from: i64,
         bytes_max: usize,
     ) -> Result<Vec<RecordBatch>, ReadError> {
-        let _ = (tp, from, bytes_max);
-        unimplemented!()
+        let marks = self.marks(tp).ok_or(ReadError::UnknownTopic)?;
+        let (start, end) = (marks.start, marks.committed_end);
+        if from < start || from > end {
+            return Err(ReadError::OffsetOutOfRange { start, end });
+        }
+        if from == end {
+            return Ok(Vec::new());
+        }
+        let recent = self.shared().recent().read(tp, from, bytes_max);
+        if let Some(batches) = recent {
+            return Ok(batches);
+        }
+        let _permit = self.inner.reads.acquire().await;
+        let reader = self.shared().reader.clone();
+        let read = smol::unblock(move || reader.read(tp, from, bytes_max)).await;
+        let mut batches = read.map_err(|error| ReadError::Storage(error.to_string()))?;
+        // Durable is not committed yet.
+        batches.retain(|batch| batch.next_offset() <= end);
+        Ok(batches)
     }
 
     /// The first offset whose record is not older than `timestamp_ms`; none if all are older.
@@ -117,44 +271,216 @@ impl Site {
         tp: TopicPartition,
         timestamp_ms: i64,
     ) -> Result<Option<i64>, ReadError> {
-        let _ = (tp, timestamp_ms);
-        unimplemented!()
+        let marks = self.marks(tp).ok_or(ReadError::UnknownTopic)?;
+        let _permit = self.inner.reads.acquire().await;
+        let reader = self.shared().reader.clone();
+        let read = smol::unblock(move || reader.offset_for_timestamp(tp, timestamp_ms)).await;
+        let found = read.map_err(|error| ReadError::Storage(error.to_string()))?;
+        let found = found.filter(|&offset| offset < marks.committed_end);
+        Ok(found.map(|offset| offset.max(marks.start)))
     }
 
     /// Tells when something was committed.
     pub fn watch(&self) -> CommitWatch {
-        unimplemented!()
+        CommitWatch {
+            committed: self.shared().committed.listen(),
+        }
     }
 
     /// Committed frames from an index on; `None` = only what commits from now on.
     pub fn frames(&self, from_index: Option<u64>) -> FrameReader {
-        let _ = from_index;
-        unimplemented!()
+        FrameReader::new(self.shared().clone(), from_index)
     }
 
     /// Notes how far central has a partition: the first offset it does not have.
     ///
     /// Rides with the next frame; asks for a commit of its own at most once a second.
     pub async fn record_progress(&self, progress: Vec<(TopicPartition, i64)>) {
-        let _ = progress;
-        unimplemented!()
+        self.shared().inbox.add(|waiting| {
+            for (tp, offset) in progress {
+                let known = waiting.progress.entry(tp).or_insert(offset);
+                *known = offset.max(*known);
+            }
+        });
     }
 
     /// Counts records that were shed, durably with one of the next frames.
     pub async fn shed(&self, cause: LossCause, topic: Option<TopicPartition>, count: u64) {
-        let _ = (cause, topic, count);
-        unimplemented!()
+        let topic = topic.map(|tp| tp.topic);
+        self.shared().inbox.add(|waiting| {
+            *waiting.shed.entry((cause, topic)).or_default() += count;
+        });
     }
 
-    /// Everything at this moment.
+    /// Everything at this moment. May wait for the site thread for a moment, not for the disk.
     pub fn status(&self) -> SiteStatus {
-        unimplemented!()
+        let shared = self.shared();
+        let before = shared.life().status_round;
+        shared.inbox.add(|waiting| waiting.status_wanted = true);
+        let fresh =
+            |life: &mut Life| life.status_round == before && !life.stopped && life.fatal.is_none();
+        let waited = shared
+            .life_changed
+            .wait_timeout_while(shared.life(), STATUS_WAIT_MAX, fresh);
+        let (life, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut status = life.status.clone();
+        status.fatal = life.fatal.clone();
+        status.ready &= status.fatal.is_none() && !life.stopped;
+        status
     }
 
     /// Resolves when a thread of the site ended by an error: the program should end with it.
     pub async fn failed(&self) -> String {
-        unimplemented!()
+        let shared = self.shared();
+        let mut life = shared.life_bell.listen();
+        loop {
+            let fatal = shared.life().fatal.clone();
+            if let Some(fatal) = fatal {
+                return fatal;
+            }
+            life.heard().await;
+        }
     }
+}
+
+/// A site thread that does not answer for so long is busy: the last figures must do.
+const STATUS_WAIT_MAX: Duration = Duration::from_millis(100);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The last handle is gone: the threads end by themselves, nobody waits for them.
+        self.shared.inbox.close(Refused::Stopping);
+        self.shared.inbox.post(Event::Stop);
+    }
+}
+
+fn check(config: &SiteConfig) -> Result<(), OpenError> {
+    let positive = [
+        ("queue_bytes_max", config.queue_bytes_max),
+        ("queue_count_max", config.queue_count_max),
+        ("commit_bytes_max", config.commit_bytes_max),
+        ("raft_memory_bytes_max", config.raft_memory_bytes_max),
+    ];
+    match positive.iter().find(|(_, value)| *value == 0) {
+        Some((name, _)) => Err(OpenError::Config(format!("{name} must be more than 0"))),
+        None => Ok(()),
+    }
+}
+
+/// An id of this boot of the machine, and how long ago it was.
+fn boot() -> (u64, u64) {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let uptime = read("/proc/uptime");
+    let seconds = uptime
+        .split_whitespace()
+        .next()
+        .and_then(|s| s.parse::<f64>().ok());
+    let ms = seconds.map_or(0, |s| (s * 1000.0) as u64);
+    let id = read("/proc/sys/kernel/random/boot_id");
+    let id = uuid::Uuid::parse_str(id.trim())
+        .map_or_else(|_| fastrand::u64(..), |id| id.as_u64_pair().0);
+    (id, ms)
+}
+
+fn report_of(recovery: &Recovery) -> OpenReport {
+    let lost = recovery.lost.iter().map(|lost| {
+        let (first, last) = (lost.first_index, lost.last_index);
+        format!("log entries {first}..={last}: {}", lost.cause)
+    });
+    OpenReport {
+        store_id: recovery.store_id,
+        opened_in_ms: 0,
+        clean: recovery.clean,
+        slices: recovery.slices,
+        checkpoint_index: recovery.checkpoint.as_ref().map_or(0, |c| c.index),
+        last_index: recovery.last_index,
+        frames_replayed: 0,
+        lost: lost.collect(),
+        quarantined: recovery.quarantined.clone(),
+    }
+}
+
+fn replay<T>(
+    core: &mut SiteCore<T>,
+    reader: &dyn LogReader,
+    clock: &Clock,
+) -> Result<(), OpenError> {
+    while let Some((from, to)) = core.replay_wants() {
+        let read = reader.entries(from, to, REPLAY_BYTES);
+        let entries = match read {
+            // What retention took is in the checkpoint; the rest begins later.
+            Err(edge_log::ReadError::Compacted { first_index }) if first_index > from => {
+                reader.entries(first_index, to.max(first_index), REPLAY_BYTES)
+            }
+            other => other,
+        };
+        let entries = entries.map_err(|error| OpenError::Storage(error.to_string()))?;
+        core.replay(entries, clock.now());
+    }
+    Ok(())
+}
+
+fn spawn<D: Disk>(
+    core: SiteCore<crate::inbox::Waiter>,
+    store: Store<D>,
+    shared: &Arc<Shared>,
+    clock: Clock,
+) -> Result<Vec<JoinHandle<()>>, OpenError> {
+    let jobs = Arc::new(Jobs::default());
+    let storage = {
+        let (jobs, shared) = (jobs.clone(), shared.clone());
+        thread("storage", &shared.clone(), move || {
+            crate::storage::run(store, &jobs, &shared);
+            shared.stopped();
+        })?
+    };
+    let begun_ms = clock.now().mono_ms;
+    let mut site_loop = SiteLoop {
+        core,
+        shared: shared.clone(),
+        jobs: jobs.clone(),
+        clock,
+        persist_us: Durations::default(),
+        stopping: false,
+        begun_ms,
+    };
+    let site = thread("site", shared, move || {
+        // Whatever happens here, the storage thread must not wait for jobs for ever.
+        let _stop = StopStorage(jobs);
+        site_loop.run();
+    })?;
+    Ok(vec![storage, site])
+}
+
+struct StopStorage(Arc<Jobs>);
+
+impl Drop for StopStorage {
+    fn drop(&mut self) {
+        self.0.post(Job::Stop);
+    }
+}
+
+/// A thread whose panic is told, never silent.
+fn thread(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
+    let shared = shared.clone();
+    let body = move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            shared.fail(format!(
+                "the {name} thread ended: {}",
+                text.unwrap_or("panic")
+            ));
+        }
+    };
+    let spawned = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body);
+    spawned.map_err(|error| OpenError::Storage(format!("cannot start a thread: {error}")))
 }
 
 /// Why `try_append` did not take a request.
@@ -169,12 +495,12 @@ pub enum TryAppendError {
 /// Tells that something was committed since it was last asked; coalescing.
 #[derive(Clone)]
 pub struct CommitWatch {
-    _private: (),
+    committed: Listener,
 }
 
 impl CommitWatch {
     /// Returns after the next commit, or at once if one was since the last call. Safe to drop.
     pub async fn changed(&mut self) {
-        unimplemented!()
+        self.committed.heard().await;
     }
 }

@@ -44,7 +44,12 @@ pub struct PartitionState {
     pub forwarded: i64,
     /// Offsets `from..to` that were never given away (jumps); those below the start are dropped.
     pub gaps: Vec<(i64, i64)>,
+    /// Some (offset, site time) along the way, for "waiting since"; thinned out as it grows.
+    pub samples: Vec<(i64, i64)>,
 }
+
+/// Samples per partition; every second one goes when there are more.
+const SAMPLES_MAX: usize = 32;
 
 impl PartitionState {
     /// How many records there are or were within `from..to`.
@@ -54,6 +59,39 @@ impl PartitionState {
         }
         let overlap = |&(a, b): &(i64, i64)| (b.min(to) - a.max(from)).max(0);
         (to - from - self.gaps.iter().map(overlap).sum::<i64>()).max(0) as u64
+    }
+
+    /// About the site time of the first record that central lacks.
+    pub fn waiting_since_ms(&self) -> Option<i64> {
+        let at = self
+            .samples
+            .partition_point(|&(offset, _)| offset <= self.forwarded);
+        let sample = self.samples.get(at.saturating_sub(1))?;
+        (self.forwarded < self.end).then_some(sample.1)
+    }
+
+    fn sample(&mut self, offset: i64, site_time_ms: i64) {
+        // Denser than this nobody looks.
+        const SPACING_MS: i64 = 1000;
+        if self
+            .samples
+            .last()
+            .is_some_and(|&(_, at)| site_time_ms - at < SPACING_MS)
+        {
+            return;
+        }
+        let waiting = self
+            .samples
+            .partition_point(|&(offset, _)| offset <= self.forwarded);
+        self.samples.drain(..waiting.saturating_sub(1));
+        self.samples.push((offset, site_time_ms));
+        if self.samples.len() > SAMPLES_MAX {
+            // The one goes that leaves the smallest gap.
+            let gaps = self.samples.windows(3).map(|w| w[2].1 - w[0].1);
+            if let Some((at, _)) = gaps.enumerate().min_by_key(|&(_, gap)| gap) {
+                self.samples.remove(at + 1);
+            }
+        }
     }
 
     fn move_start(&mut self, start: i64) {
@@ -131,6 +169,10 @@ pub enum ApplyError {
     Frame(FrameError),
     /// A batch in it that cannot be read.
     Batch(String),
+    /// A change of the site's members, which this version does not do.
+    Members,
+    /// Raft could not be started on what was found.
+    Raft(String),
 }
 
 impl fmt::Display for ApplyError {
@@ -138,6 +180,8 @@ impl fmt::Display for ApplyError {
         match self {
             ApplyError::Control(unknown) => unknown.fmt(f),
             ApplyError::Frame(error) => write!(f, "frame cannot be read: {error}"),
+            ApplyError::Members => f.write_str("the site's members changed, update the program"),
+            ApplyError::Raft(error) => write!(f, "raft could not be started: {error}"),
             ApplyError::Batch(error) => write!(f, "batch in a frame cannot be read: {error}"),
         }
     }
@@ -251,6 +295,7 @@ impl State {
             return applied.dropped.push(tp);
         }
         *seen = intake + 1;
+        let site_time_ms = self.site_time_ms;
         let Some(marks) = self.partition_mut(tp) else {
             return applied.dropped.push(tp);
         };
@@ -259,6 +304,7 @@ impl State {
         }
         marks.jump_to(batch.base_offset());
         marks.end = batch.next_offset();
+        marks.sample(batch.base_offset(), site_time_ms);
         applied.batches.push((tp, batch));
     }
 

@@ -65,7 +65,11 @@ pub struct TopicStatus {
     pub partitions: Vec<Marks>,
     /// Bytes of its batches in the store.
     pub bytes_stored: u64,
-    /// Site time of the oldest record not forwarded, where known.
+    /// Records in the log.
+    pub records: u64,
+    /// Records that central does not have yet; 0 where nothing is forwarded.
+    pub waiting: u64,
+    /// About the site time of the oldest of them.
     pub waiting_since_ms: Option<i64>,
 }
 
@@ -112,6 +116,10 @@ pub struct SyncStatus {
     pub persist_us_p50: u64,
     /// The same, 99th percentile.
     pub persist_us_p99: u64,
+    /// The sync alone, median.
+    pub sync_us_p50: u64,
+    /// The same, 99th percentile.
+    pub sync_us_p99: u64,
 }
 
 /// The queue before the disk.

@@ -131,6 +131,11 @@ impl Window {
         self.hard_state = hard_state;
     }
 
+    /// As handed to the disk last.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
     /// Last index.
     pub fn last(&self) -> u64 {
         self.mem_first + self.entries.len() as u64 - 1

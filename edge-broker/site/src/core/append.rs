@@ -1,0 +1,580 @@
+//! Appends: who is let in, when a frame is formed, what it holds, which offsets it gets.
+//!
+//! Offsets are given at proposal, from speculative ends that only the leader keeps:
+//!
+//! ```text
+//! applied end 30 │ frame 7: 30..34 │ frame 8: 34..35 │ speculative end 35
+//! ```
+
+use std::collections::HashMap;
+
+use edge_log::{FRAME_LEVEL, Frame, FrameBuilder, FrameHeader, TopicPartition};
+use kafka_wire::{BatchBuilder, Compression, Record, RecordBatch};
+
+use super::{FRAME_BYTES_MAX, Inflight, Output, Pending, PendingControl, SiteCore, Waiting};
+use crate::append::{AckLevel, AppendRequest, Appended, Now};
+use crate::config::WhenFull;
+use crate::control::Control;
+use crate::error::Refused;
+use crate::topics::Topic;
+
+/// What a record costs in a batch beside its bytes, and a batch beside its records.
+const BATCH_OVERHEAD_BYTES: usize = 80;
+
+impl<T> Default for Pending<T> {
+    fn default() -> Self {
+        Pending {
+            queue: Default::default(),
+            bytes: 0,
+            strict_since_ms: None,
+            relaxed_since_ms: None,
+        }
+    }
+}
+
+impl<T> Pending<T> {
+    fn push(&mut self, waiting: Waiting<T>) {
+        let since = if waiting.request.relaxed {
+            &mut self.relaxed_since_ms
+        } else {
+            &mut self.strict_since_ms
+        };
+        since.get_or_insert(waiting.since_ms);
+        self.bytes += waiting.bytes;
+        self.queue.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting<T>> {
+        let waiting = self.queue.pop_front()?;
+        self.bytes -= waiting.bytes;
+        Some(waiting)
+    }
+
+    /// After some left: who waits longest now.
+    fn refresh(&mut self) {
+        let first = |relaxed| {
+            self.queue
+                .iter()
+                .find(|w| w.request.relaxed == relaxed)
+                .map(|w| w.since_ms)
+        };
+        (self.strict_since_ms, self.relaxed_since_ms) = match self.queue.is_empty() {
+            true => (None, None),
+            false => (first(false), first(true)),
+        };
+    }
+}
+
+impl<T> SiteCore<T> {
+    /// Takes records. The ticket is spent when they reached their level, or are refused.
+    pub fn handle_append(&mut self, now: Now, ticket: T, request: AppendRequest) {
+        let bytes = request.bytes();
+        if let Some(refused) = self.why_not(&request, bytes) {
+            return self.refuse(ticket, bytes, refused);
+        }
+        let mut waiting = Waiting {
+            ticket: Some(ticket),
+            request,
+            bytes,
+            since_ms: now.mono_ms,
+        };
+        if waiting.request.level == AckLevel::Memory
+            && let Some(ticket) = waiting.ticket.take()
+        {
+            let appended = Appended {
+                level: AckLevel::Memory,
+                offsets: Vec::new(),
+            };
+            self.out.push_back(Output::Spent {
+                ticket,
+                outcome: Ok(appended),
+            });
+        }
+        self.pending.push(waiting);
+    }
+
+    fn refuse(&mut self, ticket: T, bytes: usize, refused: Refused) {
+        self.out.push_back(Output::Spent {
+            ticket,
+            outcome: Err(refused),
+        });
+        self.out.push_back(Output::Released { bytes, count: 1 });
+    }
+
+    fn why_not(&self, request: &AppendRequest, bytes: usize) -> Option<Refused> {
+        if self.stopping {
+            return Some(Refused::Stopping);
+        }
+        // Alone, leadership is only a matter of milliseconds: the request waits for it.
+        if !self.leads && !self.alone {
+            return Some(Refused::NotLeader);
+        }
+        if let Some(refused) = self.refusal() {
+            return Some(refused);
+        }
+        let parts = request.items.len() + request.batches.len();
+        if bytes > FRAME_BYTES_MAX && parts > 1 {
+            return Some(Refused::TooLarge {
+                bytes,
+                bytes_max: FRAME_BYTES_MAX,
+            });
+        }
+        let items = request
+            .items
+            .iter()
+            .map(|(tp, record)| (tp, record_bytes(record)));
+        let batches = request
+            .batches
+            .iter()
+            .map(|(tp, batch)| (tp, batch.bytes().len()));
+        let mut last = None;
+        for (tp, bytes) in items.chain(batches) {
+            // Neighbours mostly go to one topic: it is looked up once.
+            let topic = match last {
+                Some((known, topic)) if known == tp.topic => topic,
+                _ => match self.table.by_id(tp.topic) {
+                    Some(topic) => topic,
+                    None => return Some(Refused::UnknownTopic),
+                },
+            };
+            if let Some(refused) = self.why_not_there(topic, *tp, bytes) {
+                return Some(refused);
+            }
+            last = Some((tp.topic, topic));
+        }
+        None
+    }
+
+    fn why_not_there(&self, topic: &Topic, tp: TopicPartition, bytes: usize) -> Option<Refused> {
+        if tp.partition >= topic.partitions || self.deleting.contains(&tp.topic) {
+            return Some(Refused::UnknownTopic);
+        }
+        let bytes_max = topic.config.max_message_bytes as usize;
+        if bytes > bytes_max {
+            return Some(Refused::TooLarge { bytes, bytes_max });
+        }
+        let refuses = topic.config.when_full(self.config.site.when_full) == WhenFull::Refuse;
+        if self.disk.full && refuses && !topic.is_internal() {
+            return Some(Refused::Full {
+                limit: "storage.bytes_max",
+            });
+        }
+        None
+    }
+
+    /// What would be refused whatever the topic.
+    pub(super) fn refusal(&self) -> Option<Refused> {
+        if self.halted.is_some() {
+            return Some(Refused::ReadOnly);
+        }
+        if self.persisting.failures >= 2 {
+            return Some(Refused::Poisoned {
+                retry_after_ms: self.persisting.retry_after_ms(),
+            });
+        }
+        if self.disk.filesystem_full {
+            return Some(Refused::Full {
+                limit: "storage.free_bytes_min",
+            });
+        }
+        if self.disk.no_room() {
+            return Some(Refused::Full {
+                limit: "storage.bytes_max",
+            });
+        }
+        None
+    }
+
+    /// Refuses what waits but is in no frame yet.
+    pub(super) fn refuse_pending(&mut self, refused: &Refused) {
+        while let Some(waiting) = self.pending.pop() {
+            if let Some(ticket) = waiting.ticket {
+                self.out.push_back(Output::Spent {
+                    ticket,
+                    outcome: Err(refused.clone()),
+                });
+            }
+            self.out.push_back(Output::Released {
+                bytes: waiting.bytes,
+                count: 1,
+            });
+        }
+        self.pending.refresh();
+    }
+
+    /// When the next frame is due; `None` = nothing waits, or what waits cannot go now.
+    pub(super) fn commit_at_ms(&mut self, now: Now) -> Option<u64> {
+        if !self.leads || self.halted.is_some() || !self.has_room_in_flight() {
+            return None;
+        }
+        let full = self.pending.bytes >= self.config.site.commit_bytes_max;
+        if full {
+            return Some(now.mono_ms);
+        }
+        // While a sync runs, what arrives joins the next frame for nothing.
+        if self.persisting.flying.is_some() || !self.persisting.queued.entries.is_empty() {
+            return None;
+        }
+        if !self.controls.is_empty() || (self.stopping && !self.pending.queue.is_empty()) {
+            return Some(now.mono_ms);
+        }
+        let site = &self.config.site;
+        let relaxed_ms = site.commit_interval_ms_relaxed;
+        let relaxed = self
+            .pending
+            .relaxed_since_ms
+            .map(|since| since + relaxed_ms);
+        let soft = self.soft.since_ms.map(|since| since + relaxed_ms.max(1000));
+        let interval_ms = site.commit_interval_ms_max;
+        let strict = self.pending.strict_since_ms.map(|since| {
+            self.wear
+                .ready_at_ms(now.mono_ms, self.pending.bytes)
+                .min(since + interval_ms)
+        });
+        [relaxed, soft, strict].into_iter().flatten().min()
+    }
+
+    fn has_room_in_flight(&self) -> bool {
+        let bytes_max = self.config.site.raft_memory_bytes_max / 2;
+        self.inflight.is_empty() || self.inflight_bytes + FRAME_BYTES_MAX <= bytes_max
+    }
+
+    /// Forms and proposes frames as long as one is due.
+    pub(super) fn form_frames(&mut self, now: Now) {
+        while self.commit_at_ms(now).is_some_and(|at| at <= now.mono_ms) {
+            if !self.propose(now) {
+                return;
+            }
+        }
+    }
+
+    /// One frame from what waits. False if raft did not take it.
+    fn propose(&mut self, now: Now) -> bool {
+        let taken = self.controls.drain(..).collect::<Vec<_>>();
+        let controls = taken
+            .into_iter()
+            .chain(self.soft_controls())
+            .collect::<Vec<_>>();
+        let builders = std::mem::take(&mut self.builders);
+        let compression = self.config.site.compression;
+        let mut forming = Forming::new(builders, self.term() as i32, compression);
+        let mut tickets = Vec::new();
+        let (mut queue_bytes, mut queue_count) = (0, 0);
+        while let Some(next) = self.pending.queue.front() {
+            if queue_count > 0 && queue_bytes + next.bytes > FRAME_BYTES_MAX {
+                break;
+            }
+            let Some(waiting) = self.pending.pop() else {
+                break;
+            };
+            queue_bytes += waiting.bytes;
+            queue_count += 1;
+            // The topic may have gone since it was let in.
+            let gone = |tp: &TopicPartition| {
+                self.state.partition(*tp).is_none() || self.deleting.contains(&tp.topic)
+            };
+            let request = &waiting.request;
+            let mut partitions = (request.items.iter().map(|(tp, _)| tp))
+                .chain(request.batches.iter().map(|(tp, _)| tp));
+            if partitions.any(gone) {
+                if let Some(ticket) = waiting.ticket {
+                    let outcome = Err(Refused::UnknownTopic);
+                    self.out.push_back(Output::Spent { ticket, outcome });
+                }
+                continue;
+            }
+            let offsets = forming.take(waiting.request, |tp| self.spot(tp));
+            if let Some(ticket) = waiting.ticket {
+                tickets.push((ticket, offsets));
+            }
+        }
+        self.pending.refresh();
+        forming.close_all();
+        let batches = std::mem::take(&mut forming.batches);
+        let new_ends = std::mem::take(&mut forming.ends);
+        self.builders = forming.builders;
+        if batches.is_empty() && controls.is_empty() {
+            self.out.push_back(Output::Released {
+                bytes: queue_bytes,
+                count: queue_count,
+            });
+            return true;
+        }
+        let data = self.encode(now, &controls, &batches);
+        let frame_bytes = data.len();
+        let topics = controls.into_iter().flat_map(waiters_of).collect();
+        let Some((index, term)) = self.propose_to_raft(data) else {
+            self.fail(tickets, topics, &Refused::NotLeader);
+            self.out.push_back(Output::Released {
+                bytes: queue_bytes,
+                count: queue_count,
+            });
+            return false;
+        };
+        self.next_intake += batches.len() as u64;
+        self.touched.extend(new_ends.keys());
+        self.ends.extend(new_ends);
+        self.counters.records += batches
+            .iter()
+            .map(|(_, b)| u64::from(b.record_count()))
+            .sum::<u64>();
+        self.inflight_bytes += frame_bytes;
+        self.inflight.push_back(Inflight {
+            index,
+            term,
+            frame_bytes,
+            queue_bytes,
+            queue_count,
+            tickets,
+            topics,
+        });
+        true
+    }
+
+    /// Next offset of a partition and the size a batch of it may have.
+    fn spot(&self, tp: TopicPartition) -> (i64, usize) {
+        let applied = self.state.partition(tp).map_or(0, |marks| marks.end);
+        let end = self.ends.get(&tp).copied().unwrap_or(applied).max(applied);
+        let bytes_max = self
+            .table
+            .by_id(tp.topic)
+            .map_or(0, |t| t.config.max_message_bytes);
+        (end, bytes_max as usize)
+    }
+
+    pub(super) fn encode(
+        &mut self,
+        now: Now,
+        controls: &[PendingControl<T>],
+        batches: &[(TopicPartition, RecordBatch)],
+    ) -> bytes::Bytes {
+        let header = FrameHeader {
+            level: FRAME_LEVEL,
+            proposer_term: self.term(),
+            store_id: self.store_id,
+            first_intake: self.next_intake,
+            site_time_ms: self.site_clock.advance(now),
+            boot_id: self.config.boot_id,
+            boot_ms: now.mono_ms,
+        };
+        let bytes = batches
+            .iter()
+            .map(|(_, batch)| batch.bytes().len() + 32)
+            .sum::<usize>();
+        let mut frame = FrameBuilder::with_capacity(&header, bytes + 64);
+        for control in controls {
+            frame.push_control(&control.control.encode());
+        }
+        for (tp, batch) in batches {
+            frame.push_batch(*tp, batch.bytes());
+        }
+        frame.finish()
+    }
+
+    fn soft_controls(&mut self) -> Vec<PendingControl<T>> {
+        let mut controls = Vec::new();
+        if self.soft.since_ms.take().is_none() {
+            return Vec::new();
+        }
+        controls.append(&mut self.soft.controls);
+        let progress: Vec<_> = std::mem::take(&mut self.soft.progress)
+            .into_iter()
+            .collect();
+        if !progress.is_empty() {
+            controls.push(Control::Forwarded { progress });
+        }
+        for ((cause, topic), count) in std::mem::take(&mut self.soft.shed) {
+            controls.push(Control::Shed {
+                cause,
+                topic,
+                count,
+            });
+        }
+        controls.into_iter().map(PendingControl::silent).collect()
+    }
+
+    /// Intake sequences of this store go on after every one that was ever written here.
+    pub(super) fn note_intake(&mut self, data: &bytes::Bytes) {
+        let Ok(header) = FrameHeader::decode(data) else {
+            return;
+        };
+        if header.store_id == self.store_id
+            && let Ok(frame) = Frame::decode(data.clone())
+        {
+            let next = header.first_intake + frame.items().count() as u64;
+            self.next_intake = self.next_intake.max(next);
+        }
+    }
+}
+
+impl<T> PendingControl<T> {
+    pub(super) fn silent(control: Control) -> Self {
+        PendingControl {
+            control,
+            waiters: Vec::new(),
+        }
+    }
+}
+
+fn waiters_of<T>(pending: PendingControl<T>) -> Vec<(T, edge_log::TopicId)> {
+    let id = match &pending.control {
+        Control::TopicCreated { id, .. }
+        | Control::TopicAltered { id, .. }
+        | Control::TopicDeleted { id, .. } => *id,
+        Control::StartsMoved { starts, .. } => starts
+            .first()
+            .map_or_else(Default::default, |(tp, _)| tp.topic),
+        _ => Default::default(),
+    };
+    pending
+        .waiters
+        .into_iter()
+        .map(|waiter| (waiter, id))
+        .collect()
+}
+
+/// A frame's batches while they are formed: records of one partition share a batch.
+struct Forming {
+    open: Vec<OpenBatch>,
+    by_partition: HashMap<TopicPartition, usize>,
+    last: Option<(TopicPartition, usize)>,
+    batches: Vec<(TopicPartition, RecordBatch)>,
+    ends: HashMap<TopicPartition, i64>,
+    builders: Vec<BatchBuilder>,
+    epoch: i32,
+    compression: Compression,
+}
+
+struct OpenBatch {
+    tp: TopicPartition,
+    builder: BatchBuilder,
+    base: i64,
+    next: i64,
+    bytes_max: usize,
+}
+
+impl Forming {
+    fn new(builders: Vec<BatchBuilder>, epoch: i32, compression: Compression) -> Self {
+        Forming {
+            open: Vec::new(),
+            by_partition: HashMap::new(),
+            last: None,
+            batches: Vec::new(),
+            ends: HashMap::new(),
+            builders,
+            epoch,
+            compression,
+        }
+    }
+
+    /// Adds one request; `spot` gives a partition's next offset and batch limit.
+    fn take(
+        &mut self,
+        request: AppendRequest,
+        spot: impl Fn(TopicPartition) -> (i64, usize),
+    ) -> Vec<i64> {
+        let mut offsets = Vec::with_capacity(request.items.len() + request.batches.len());
+        for (tp, record) in &request.items {
+            let at = self.find(*tp, &spot);
+            offsets.push(self.push(at, record));
+        }
+        for (tp, batch) in request.batches {
+            let at = self.find(tp, &spot);
+            self.close(at);
+            let open = &mut self.open[at];
+            let batch = batch.with_base_offset(open.next, self.epoch);
+            offsets.push(open.next);
+            open.next = batch.next_offset();
+            open.base = open.next;
+            self.batches.push((tp, batch));
+        }
+        offsets
+    }
+
+    fn find(&mut self, tp: TopicPartition, spot: impl Fn(TopicPartition) -> (i64, usize)) -> usize {
+        if let Some((last, at)) = self.last
+            && last == tp
+        {
+            return at;
+        }
+        let at = match self.by_partition.get(&tp) {
+            Some(&at) => at,
+            None => {
+                let (base, bytes_max) = spot(tp);
+                let compression = self.compression;
+                let builder = self.builders.pop();
+                let builder = builder.unwrap_or_else(|| BatchBuilder::new(compression));
+                self.open.push(OpenBatch {
+                    tp,
+                    builder,
+                    base,
+                    next: base,
+                    bytes_max,
+                });
+                self.by_partition.insert(tp, self.open.len() - 1);
+                self.open.len() - 1
+            }
+        };
+        self.last = Some((tp, at));
+        at
+    }
+
+    fn push(&mut self, at: usize, record: &Record) -> i64 {
+        let open = &self.open[at];
+        let bytes = open.builder.bytes_estimate() + record_bytes(record);
+        if !open.builder.is_empty() && bytes > open.bytes_max {
+            self.close(at);
+        }
+        let open = &mut self.open[at];
+        open.builder.push(record);
+        open.next += 1;
+        open.next - 1
+    }
+
+    fn close(&mut self, at: usize) {
+        let open = &mut self.open[at];
+        if !open.builder.is_empty() {
+            let batch = open.builder.build(open.base, self.epoch);
+            open.base = open.next;
+            self.batches.push((open.tp, batch));
+        }
+    }
+
+    fn close_all(&mut self) {
+        for at in 0..self.open.len() {
+            self.close(at);
+        }
+        for open in self.open.drain(..) {
+            self.ends.insert(open.tp, open.next);
+            self.builders.push(open.builder);
+        }
+    }
+}
+
+/// What a record needs in a batch of its own.
+pub(crate) fn record_bytes(record: &Record) -> usize {
+    let len = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+    let headers = record
+        .headers
+        .iter()
+        .map(|h| h.key.len() + len(&h.value) + 8)
+        .sum::<usize>();
+    len(&record.key) + len(&record.value) + headers + BATCH_OVERHEAD_BYTES
+}
+
+impl AppendRequest {
+    /// What it counts in the queue.
+    pub fn bytes(&self) -> usize {
+        let items = self
+            .items
+            .iter()
+            .map(|(_, record)| record_bytes(record))
+            .sum::<usize>();
+        items
+            + self
+                .batches
+                .iter()
+                .map(|(_, batch)| batch.bytes().len() + 32)
+                .sum::<usize>()
+    }
+}

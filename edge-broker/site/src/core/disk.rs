@@ -1,0 +1,403 @@
+//! The disk's side of the core: persists and their failures, checkpoints, retention, a full disk.
+
+use edge_log::{Checkpoint, Durable, LostRange, Maintained, PersistError, Recovery, Usage};
+
+use super::{Disk, Flying, LAZY_MS, Output, PendingControl, PersistJob, Persisting, SiteCore};
+use crate::append::Now;
+use crate::control::Control;
+use crate::ledger::LossCause;
+use crate::retention::{Plan, Situation, plan};
+use std::sync::Arc;
+
+use edge_log::TopicPartition;
+
+/// A full disk is asked again this often.
+const FULL_RETRY_MS: u64 = 1000;
+
+impl Persisting {
+    pub(super) fn retry_after_ms(&self) -> u64 {
+        1000 << self.failures.saturating_sub(1).min(6)
+    }
+}
+
+impl Disk {
+    /// Nothing may be appended any more, by what was reported and what was written since.
+    pub(super) fn no_room(&self) -> bool {
+        self.reported && self.usage.append_bytes_left <= self.bytes_since_report
+    }
+}
+
+impl<T> SiteCore<T> {
+    /// Hands the next write out, if none is out and there is something to write.
+    pub(super) fn start_persist(&mut self, now: Now) {
+        if self.persisting.flying.is_some() || self.halted.is_some() {
+            return;
+        }
+        let queued = &self.persisting.queued;
+        let lazy = queued
+            .lazy_since_ms
+            .is_some_and(|since| now.mono_ms >= since + LAZY_MS);
+        if queued.entries.is_empty() && !queued.must_sync && !lazy && !self.stopping {
+            return;
+        }
+        if queued.entries.is_empty() && queued.hard_state.is_none() {
+            return;
+        }
+        let queued = std::mem::take(&mut self.persisting.queued);
+        self.persisting.number += 1;
+        let job = Arc::new(PersistJob {
+            number: self.persisting.number,
+            entries: queued.entries,
+            hard_state: queued.hard_state,
+            must_sync_hard_state: queued.must_sync,
+        });
+        self.persisting.flying = Some(Flying {
+            job: job.clone(),
+            ready_number: queued.ready_number,
+            messages: queued.messages,
+            bytes: queued.bytes,
+        });
+        self.out.push_back(Output::Persist(job));
+    }
+
+    /// What needs no write and waits for none is done at once; a new commit index can wait.
+    pub(super) fn settle_without_disk(&mut self) {
+        let queued = &mut self.persisting.queued;
+        let writes = !queued.entries.is_empty() || queued.must_sync;
+        if self.persisting.flying.is_some() || writes || queued.ready_number == 0 {
+            return;
+        }
+        let number = std::mem::take(&mut queued.ready_number);
+        let messages = std::mem::take(&mut queued.messages);
+        if let Some(raw) = &mut self.raw {
+            raw.on_persist_ready(number);
+        }
+        self.send_persisted(messages);
+    }
+
+    fn send_persisted(&mut self, mut messages: Vec<super::Message>) {
+        use raft::eraftpb::MessageType;
+        messages.retain(|message| message.get_msg_type() != MessageType::MsgPropose);
+        if !messages.is_empty() {
+            self.out.push_back(Output::Send(messages));
+        }
+    }
+
+    /// The outcome of a [`PersistJob`]. After a failure the same job comes again by itself.
+    pub fn handle_persisted(
+        &mut self,
+        now: Now,
+        number: u64,
+        outcome: Result<Durable, PersistError>,
+    ) {
+        let Some(flying) = self.persisting.flying.take_if(|f| f.job.number == number) else {
+            return;
+        };
+        match outcome {
+            Ok(durable) => self.persisted(now, flying, durable),
+            Err(error) => {
+                self.persisting.flying = Some(flying);
+                self.persist_failed(now, error);
+            }
+        }
+        self.advance(now);
+    }
+
+    fn persisted(&mut self, now: Now, flying: Flying, durable: Durable) {
+        self.persisting.failures = 0;
+        self.clear("storage.poisoned");
+        if let Some(last) = flying.job.entries.last() {
+            self.durable_index = last.index;
+            self.counters.commits += 1;
+            self.counters.frame_bytes += flying.bytes as u64;
+            self.counters.device_bytes += durable.device_bytes;
+            self.disk.bytes_since_report += durable.device_bytes.max(flying.bytes as u64);
+            self.wear
+                .spend(now.mono_ms, flying.bytes, durable.device_bytes);
+            self.want_report();
+        }
+        if let Some(raw) = &mut self.raw {
+            raw.on_persist_ready(flying.ready_number);
+        }
+        self.send_persisted(flying.messages);
+    }
+
+    /// Between two reports a fast writer could fill the disk.
+    fn want_report(&mut self) {
+        let slice_bytes = self.config.site.store.slice_bytes;
+        if self.disk.bytes_since_report > slice_bytes / 2 && !self.disk.report_wanted {
+            self.disk.report_wanted = true;
+            self.out.push_back(Output::WantReport);
+        }
+    }
+
+    fn persist_failed(&mut self, now: Now, error: PersistError) {
+        let after_ms = match error {
+            PersistError::Full { cause } => {
+                self.disk.filesystem_full = true;
+                self.alarm_full(now, format!("the disk is full: {cause}"));
+                self.out.push_back(Output::WantReport);
+                FULL_RETRY_MS
+            }
+            PersistError::Poisoned {
+                retry_after_ms,
+                cause,
+            } => {
+                self.persisting.failures += 1;
+                let fix = "check the card and its power supply; replace the card if it goes on";
+                let text = format!("the disk fails to write, tried again by itself: {cause}");
+                self.raise(now, "storage.poisoned", text, fix);
+                retry_after_ms
+            }
+        };
+        self.persisting.retry_at_ms = Some(now.mono_ms + after_ms);
+        if let Some(refused) = self.refusal() {
+            self.refuse_pending(&refused);
+        }
+    }
+
+    pub(super) fn retry_persist(&mut self, now: Now) {
+        if self
+            .persisting
+            .retry_at_ms
+            .is_none_or(|at| now.mono_ms < at)
+        {
+            return;
+        }
+        self.persisting.retry_at_ms = None;
+        if let Some(flying) = &self.persisting.flying {
+            self.out.push_back(Output::Persist(flying.job.clone()));
+        }
+    }
+
+    /// The store's figures: retention and the order of a full disk follow from them.
+    pub fn handle_disk_report(&mut self, now: Now, usage: Usage) {
+        let written = usage.device_bytes_written;
+        // What maintenance wrote counts as much as what commits wrote.
+        let beside = written.saturating_sub(self.disk.charged_bytes + self.counters.device_bytes);
+        self.disk.charged_bytes += beside;
+        self.wear.charge(now.mono_ms, beside);
+        self.disk.usage = usage;
+        self.disk.reported = true;
+        self.disk.report_wanted = false;
+        self.disk.bytes_since_report = 0;
+        self.disk.filesystem_full = self.disk.usage.filesystem_full;
+        let planned = plan(&Situation {
+            state: &self.state,
+            usage: &self.disk.usage,
+            now_ms: self.site_clock.peek(now),
+            when_full: self.config.site.when_full,
+            forwarding: self.config.site.forwarding,
+            reserve_bytes: self.reserve_bytes(),
+        });
+        self.disk.full = planned.refuse;
+        self.storage_alarms(now);
+        self.propose_moves(now, planned);
+        if let Some(refused) = self.refusal() {
+            self.refuse_pending(&refused);
+        }
+        self.follow_window();
+        self.advance(now);
+    }
+
+    /// Room is made before the last byte is used, so that appends need not wait for it.
+    fn reserve_bytes(&self) -> u64 {
+        let store = &self.config.site.store;
+        (2 * store.slice_bytes).min(store.bytes_max / 8)
+    }
+
+    fn follow_window(&mut self) {
+        let first = self
+            .disk
+            .usage
+            .slices
+            .first()
+            .map(|slice| slice.first_index + 1);
+        if let (Some(raw), Some(first), false) = (&mut self.raw, first, self.alone) {
+            raw.mut_store()
+                .set_first(first.min(self.state.applied_index));
+        }
+    }
+
+    fn propose_moves(&mut self, now: Now, planned: Plan) {
+        if planned.moves.is_empty() || self.disk.moves_proposed || !self.leads {
+            return;
+        }
+        self.disk.moves_proposed = true;
+        let mut causes: Vec<Option<LossCause>> = planned.moves.values().map(|m| m.1).collect();
+        causes.sort_unstable();
+        causes.dedup();
+        for loss in causes {
+            let of_cause = planned.moves.iter().filter(|(_, m)| m.1 == loss);
+            let starts: Vec<_> = of_cause.map(|(&tp, &(start, _))| (tp, start)).collect();
+            let control = Control::StartsMoved { starts, loss };
+            if planned.urgent {
+                self.controls.push_back(PendingControl::silent(control));
+            } else {
+                self.soft.controls.push(control);
+                self.soft.since_ms.get_or_insert(now.mono_ms);
+            }
+        }
+    }
+
+    fn storage_alarms(&mut self, now: Now) {
+        if self.disk.filesystem_full || self.disk.no_room() || self.disk.full {
+            let usage = &self.disk.usage;
+            let text = format!(
+                "{} of {} MB used, {} MB free on the filesystem",
+                usage.bytes_used >> 20,
+                usage.bytes_max >> 20,
+                usage.free_bytes >> 20
+            );
+            self.alarm_full(now, text);
+        } else {
+            self.clear("storage.full");
+        }
+        let usage = &self.disk.usage;
+        if usage.bytes_max > 0 && usage.bytes_used >= usage.bytes_max / 5 * 4 {
+            let percent = usage.bytes_used * 100 / usage.bytes_max;
+            let days = self.days_left(now);
+            let text = format!("{percent} % of storage.bytes_max used{days}");
+            let fix = "raise storage.bytes_max, lower retention, or let central catch up";
+            self.raise(now, "storage.filling", text, fix);
+        } else {
+            self.clear("storage.filling");
+        }
+        if self.disk.usage.quarantined > 0 {
+            let text = format!("damaged slices put aside: {}", self.disk.usage.quarantined);
+            let fix = "copy quarantine/ away for a look, then delete it; check the card";
+            self.raise(now, "storage.quarantined", text, fix);
+        } else {
+            self.clear("storage.quarantined");
+        }
+    }
+
+    fn alarm_full(&mut self, now: Now, text: String) {
+        let fix = "free space on the filesystem, raise storage.bytes_max, or lower retention";
+        self.raise(now, "storage.full", text, fix);
+    }
+
+    fn days_left(&mut self, now: Now) -> String {
+        let used = self.disk.usage.bytes_used;
+        let (first_used, since_ms) = *self.disk.first_report.get_or_insert((used, now.mono_ms));
+        let elapsed_ms = now.mono_ms.saturating_sub(since_ms) as f64;
+        let grown = used.saturating_sub(first_used) as f64;
+        let left = self.disk.usage.bytes_max.saturating_sub(used) as f64;
+        if elapsed_ms < 60_000.0 || grown < 1.0 {
+            return String::new();
+        }
+        format!(
+            ", full in {:.1} days at this rate",
+            left / (grown / elapsed_ms) / 86_400_000.0
+        )
+    }
+
+    /// A checkpoint, when replaying the log since the last one would take longer than it is worth.
+    pub(super) fn save_checkpoint(&mut self, force: bool) {
+        let checkpoints = &self.checkpoints;
+        let due_bytes = self
+            .config
+            .site
+            .store
+            .slice_bytes
+            .max(8 * checkpoints.bytes);
+        let due = checkpoints.log_bytes > due_bytes && checkpoints.cooled;
+        let fresh = self.state.applied_index > checkpoints.index;
+        let durable = self.state.applied_index <= self.durable_index;
+        if checkpoints.saving || !fresh || !durable || !(due || force) || self.halted.is_some() {
+            return;
+        }
+        let data = self.state.encode();
+        self.checkpoints.saving = true;
+        self.checkpoints.log_bytes_at_save = self.checkpoints.log_bytes;
+        self.checkpoints.saving_bytes = data.len() as u64;
+        self.out.push_back(Output::SaveCheckpoint(Checkpoint {
+            index: self.state.applied_index,
+            term: self.state.applied_term,
+            data,
+        }));
+    }
+
+    /// The outcome of [`Output::SaveCheckpoint`]; a failed one is tried again after a while.
+    pub fn handle_checkpoint_saved(
+        &mut self,
+        now: Now,
+        index: u64,
+        outcome: Result<(), PersistError>,
+    ) {
+        let checkpoints = &mut self.checkpoints;
+        checkpoints.saving = false;
+        match outcome {
+            Ok(()) => {
+                checkpoints.index = index;
+                checkpoints.bytes = checkpoints.saving_bytes;
+                checkpoints.log_bytes -= checkpoints.log_bytes_at_save;
+                checkpoints.cooled = true;
+            }
+            // The next report (a second later) lets it try again.
+            Err(_) => checkpoints.cooled = false,
+        }
+        self.advance(now);
+    }
+
+    /// What maintenance found out.
+    pub fn handle_maintained(&mut self, now: Now, maintained: &Maintained) {
+        self.checkpoints.cooled = true;
+        for lost in &maintained.lost {
+            self.note_lost(now, lost);
+            for (tp, from, to) in records_of(lost) {
+                let key = (LossCause::DiskLoss, Some(tp.topic));
+                *self.soft.shed.entry(key).or_default() += (to - from).max(0) as u64;
+                self.soft.since_ms.get_or_insert(now.mono_ms);
+            }
+        }
+        self.advance(now);
+    }
+
+    /// What opening found out; the records lost go into the ledger with the new incarnation.
+    pub(super) fn report_damage(&mut self, now: Now, recovery: &Recovery) {
+        for lost in &recovery.lost {
+            self.note_lost(now, lost);
+            if recovery.previous_store_id.is_some() {
+                self.lost.extend(records_of(lost));
+            }
+        }
+    }
+
+    fn note_lost(&mut self, now: Now, lost: &LostRange) {
+        let text = format!(
+            "the disk lost log entries {}..={}: {}",
+            lost.first_index, lost.last_index, lost.cause
+        );
+        let fix = "see the loss ledger in status; replace the card";
+        self.raise(now, "storage.quarantined", text, fix);
+    }
+
+    /// How far central has partitions; rides with the next frame.
+    pub fn handle_progress(&mut self, now: Now, progress: Vec<(TopicPartition, i64)>) {
+        for (tp, offset) in progress {
+            let known = self.soft.progress.entry(tp).or_insert(offset);
+            *known = offset.max(*known);
+            self.soft.since_ms.get_or_insert(now.mono_ms);
+        }
+    }
+
+    /// Records shed before they got an offset; rides with the next frame.
+    pub fn handle_shed(
+        &mut self,
+        now: Now,
+        cause: LossCause,
+        topic: Option<edge_log::TopicId>,
+        count: u64,
+    ) {
+        *self.soft.shed.entry((cause, topic)).or_default() += count;
+        self.soft.since_ms.get_or_insert(now.mono_ms);
+    }
+}
+
+/// (partition, first offset, offset after the last one).
+fn records_of(lost: &LostRange) -> impl Iterator<Item = (TopicPartition, i64, i64)> + '_ {
+    lost.partitions
+        .iter()
+        .map(|&(tp, first, last)| (tp, first, last + 1))
+}

@@ -1,0 +1,186 @@
+//! Three slices of two topics, and what goes from them.
+#![allow(clippy::unwrap_used)]
+
+use edge_log::TopicId;
+
+use super::*;
+use crate::topics::{TopicConfig, TopicWhenFull};
+
+const DAY: i64 = 86_400_000;
+const NOW: i64 = 1_800_000_000_000;
+
+fn tp(topic: u128) -> TopicPartition {
+    TopicPartition {
+        topic: TopicId::from_u128(topic),
+        partition: 0,
+    }
+}
+
+/// Topics 1 and 2 with 100 records of each in each of `days.len()` slices, closed that long ago.
+fn world(days: &[i64]) -> (State, Usage) {
+    let mut state = State::default();
+    for topic in [1, 2] {
+        let marks = PartitionState {
+            end: 100 * days.len() as i64,
+            ..Default::default()
+        };
+        let config = TopicConfig::default();
+        let topic_state = TopicState {
+            name: format!("t{topic}"),
+            config,
+            partitions: vec![marks],
+        };
+        state.topics.insert(TopicId::from_u128(topic), topic_state);
+    }
+    let slice = |(i, days): (usize, &i64)| {
+        let span = |topic| PartitionSpan {
+            partition: tp(topic),
+            first_offset: 100 * i as i64,
+            next_offset: 100 * i as i64 + 100,
+            bytes: 1000,
+            max_timestamp_ms: NOW - days * DAY,
+        };
+        SliceInfo {
+            number: i as u64,
+            bytes: 2000,
+            first_index: 10 * i as u64,
+            last_index: 10 * i as u64 + 9,
+            max_timestamp_ms: NOW - days * DAY,
+            partitions: vec![span(1), span(2)],
+            sealed: true,
+            poisoned: false,
+            droppable: true,
+        }
+    };
+    let slices = days.iter().enumerate().map(slice).collect();
+    let usage = Usage {
+        append_bytes_left: 1 << 30,
+        slices,
+        ..Usage::default()
+    };
+    (state, usage)
+}
+
+fn config(state: &mut State, topic: u128) -> &mut TopicConfig {
+    &mut state
+        .topics
+        .get_mut(&TopicId::from_u128(topic))
+        .unwrap()
+        .config
+}
+
+fn marks(state: &mut State, topic: u128) -> &mut PartitionState {
+    &mut state
+        .topics
+        .get_mut(&TopicId::from_u128(topic))
+        .unwrap()
+        .partitions[0]
+}
+
+fn moves(state: &State, usage: &Usage) -> Vec<(u128, i64, Option<LossCause>)> {
+    let plan = planned(state, usage);
+    plan.moves
+        .iter()
+        .map(|(tp, &(start, loss))| (tp.topic.as_u128(), start, loss))
+        .collect()
+}
+
+fn planned(state: &State, usage: &Usage) -> Plan {
+    plan(&Situation {
+        state,
+        usage,
+        now_ms: NOW,
+        when_full: WhenFull::DropOldest,
+        forwarding: true,
+        reserve_bytes: 3000,
+    })
+}
+
+#[test]
+fn nothing_goes_while_young_and_roomy() {
+    let (state, usage) = world(&[6, 3, 1]);
+    assert_eq!(planned(&state, &usage), Plan::default());
+}
+
+#[test]
+fn a_week_expires_and_counts_what_central_lacks() {
+    let (mut state, usage) = world(&[9, 8, 1]);
+    config(&mut state, 2).retention_ms = -1;
+    assert_eq!(
+        moves(&state, &usage),
+        [(1, 200, Some(LossCause::Retention))]
+    );
+    config(&mut state, 1).forward = false;
+    assert_eq!(moves(&state, &usage), [(1, 200, None)]);
+}
+
+#[test]
+fn a_clock_never_set_expires_nothing_by_itself() {
+    let (state, mut usage) = world(&[9, 8, 1]);
+    for slice in &mut usage.slices {
+        slice.partitions[0].max_timestamp_ms = 5000;
+        slice.partitions[1].max_timestamp_ms = 5000;
+    }
+    assert_eq!(moves(&state, &usage), []);
+    // Once something later expired, what lies before it is older still.
+    usage.slices[1].partitions[0].max_timestamp_ms = NOW - 8 * DAY;
+    assert_eq!(
+        moves(&state, &usage),
+        [(1, 200, Some(LossCause::Retention))]
+    );
+}
+
+#[test]
+fn bytes_keep_at_least_what_was_asked_for() {
+    let (mut state, usage) = world(&[3, 2, 1]);
+    config(&mut state, 1).retention_bytes = 1500;
+    assert_eq!(
+        moves(&state, &usage),
+        [(1, 100, Some(LossCause::Retention))]
+    );
+    config(&mut state, 1).retention_bytes = 1000;
+    assert_eq!(
+        moves(&state, &usage),
+        [(1, 200, Some(LossCause::Retention))]
+    );
+}
+
+#[test]
+fn full_takes_forwarded_first_then_oldest_of_those_that_say_so() {
+    let (mut state, mut usage) = world(&[3, 2, 1]);
+    usage.append_bytes_left = 1000;
+    marks(&mut state, 1).forwarded = 250;
+    // 2000 bytes lack: two slices of topic 1 are with central.
+    assert_eq!(moves(&state, &usage), [(1, 200, None)]);
+    // 3000 lack: one more must be dropped, and only topic 2's first is oldest.
+    usage.append_bytes_left = 0;
+    assert_eq!(
+        moves(&state, &usage),
+        [(1, 200, None), (2, 100, Some(LossCause::StorageFull))]
+    );
+    config(&mut state, 2).when_full = TopicWhenFull::Refuse;
+    let plan = planned(&state, &usage);
+    assert_eq!(plan.moves.get(&tp(2)), None);
+    assert_eq!(
+        plan.moves.get(&tp(1)),
+        Some(&(300, Some(LossCause::StorageFull)))
+    );
+}
+
+#[test]
+fn what_is_dead_already_is_waited_for() {
+    let (mut state, mut usage) = world(&[3, 2, 1]);
+    usage.append_bytes_left = 1000;
+    marks(&mut state, 1).start = 200;
+    assert_eq!(planned(&state, &usage).moves, BTreeMap::new());
+}
+
+#[test]
+fn somebody_elses_files_cost_no_unforwarded_record() {
+    let (mut state, mut usage) = world(&[3, 2, 1]);
+    usage.filesystem_full = true;
+    usage.append_bytes_left = 0;
+    marks(&mut state, 1).forwarded = 120;
+    assert_eq!(moves(&state, &usage), [(1, 100, None)]);
+    assert_eq!(planned(&state, &usage).missing_bytes, 2000);
+}
