@@ -13,6 +13,8 @@ mod error;
 mod error_code;
 mod frame;
 mod messages;
+mod primitives;
+mod produce;
 
 pub use error::ProtocolError;
 pub use error_code::ErrorCode;

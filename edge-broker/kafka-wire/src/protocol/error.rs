@@ -45,6 +45,12 @@ impl std::error::Error for ProtocolError {}
 
 impl From<kacrab_protocol::ProtocolError> for ProtocolError {
     fn from(error: kacrab_protocol::ProtocolError) -> Self {
-        Self::Malformed(error.to_string())
+        match error {
+            kacrab_protocol::ProtocolError::Version(unsupported) => Self::UnsupportedVersion {
+                api_key: unsupported.api_key,
+                version: unsupported.version,
+            },
+            other => Self::Malformed(other.to_string()),
+        }
     }
 }

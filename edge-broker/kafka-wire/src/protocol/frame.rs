@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kacrab_protocol::version::{request_header_version, response_header_version};
-use kacrab_protocol::{read_nullable_string, read_tagged_fields, write_nullable_string};
 
+use super::primitives::{Reader, Writer, skip_tags};
 use super::{ApiKey, KafkaString, Message, ProtocolError, Request};
 
 /// What precedes every request.
@@ -31,13 +31,18 @@ pub fn request_frame<M: Request>(
 ) -> Result<BytesMut, ProtocolError> {
     let client_id = client_id.map(|name| KafkaString::from(name.to_owned()));
     let body_bytes = message.encoded_len(version)?;
-    let mut frame = BytesMut::with_capacity(REQUEST_HEADER_BYTES + body_bytes + 256);
+    let name_bytes = client_id.as_ref().map_or(0, KafkaString::len);
+    let mut frame = BytesMut::with_capacity(REQUEST_HEADER_BYTES + name_bytes + body_bytes);
     frame.put_i32(0);
     frame.put_i16(M::KEY as i16);
     frame.put_i16(version);
     frame.put_i32(correlation_id);
-    write_nullable_string(&mut frame, client_id.as_ref())
-        .map_err(kacrab_protocol::ProtocolError::from)?;
+    // Not compact in any version.
+    Writer {
+        bytes: &mut frame,
+        flexible: false,
+    }
+    .nullable_string(client_id.as_ref())?;
     if request_header_version(M::KEY as i16, version) >= 2 {
         frame.put_u8(0);
     }
@@ -69,9 +74,9 @@ pub fn parse_request_header(frame: &mut Bytes) -> Result<RequestHeader, Protocol
     if api_key == ApiKey::ApiVersions as i16 && !(0..=4).contains(&api_version) {
         return Ok(header);
     }
-    header.client_id = read_nullable_string(frame).map_err(kacrab_protocol::ProtocolError::from)?;
+    header.client_id = Reader::new(frame, false).nullable_string()?;
     if request_header_version(api_key, api_version) >= 2 {
-        read_tagged_fields(frame).map_err(kacrab_protocol::ProtocolError::from)?;
+        skip_tags(frame)?;
     }
     Ok(header)
 }
@@ -112,7 +117,7 @@ pub fn parse_response<M: Request>(
     }
     let correlation_id = frame.get_i32();
     if response_header_version(M::KEY as i16, version) >= 1 {
-        read_tagged_fields(&mut frame).map_err(kacrab_protocol::ProtocolError::from)?;
+        skip_tags(&mut frame)?;
     }
     Ok((correlation_id, M::Response::decode(&mut frame, version)?))
 }
@@ -162,3 +167,6 @@ fn finish(mut frame: BytesMut) -> Result<BytesMut, ProtocolError> {
 
 const REQUEST_HEADER_BYTES: usize = 4 + 8 + 2 + 1;
 const RESPONSE_HEADER_BYTES: usize = 4 + 4 + 1;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use kacrab_protocol::generated as wire;
 
+pub use super::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use super::{ApiKey, ProtocolError};
 
 /// A message body that can be written and read in any version the API has.
@@ -36,9 +37,19 @@ pub trait Request: Message {
     type Response: Message;
 }
 
+/// Above this size a generated request is refused before it is read.
+///
+/// The generated readers reserve 40 bytes per byte that is left where tagged fields are announced,
+/// and a small element becomes a large structure; so their input must be small. Ours to receive
+/// are. `Produce` and the answer to `Fetch` are written by hand and have no such limit.
+pub const REQUEST_BYTES_MAX: usize = 512 << 10;
+/// Above this size a generated response is refused before it is read: 40,000 partitions in an
+/// answer to `Metadata`.
+pub const RESPONSE_BYTES_MAX: usize = 4 << 20;
+
 /// Re-exports a generated struct under Kafka's name and makes it a `Message`.
 macro_rules! message {
-    ($($module:ident :: $data:ident as $name:ident),* $(,)?) => {$(
+    ($bytes_max:ident: $($module:ident :: $data:ident as $name:ident,)*) => {$(
         pub use wire::$module::$data as $name;
 
         impl Message for $name {
@@ -51,6 +62,10 @@ macro_rules! message {
             }
 
             fn decode(from: &mut Bytes, version: i16) -> Result<Self, ProtocolError> {
+                if from.len() > $bytes_max {
+                    let (size, frame_bytes_max) = (from.len() as i64, $bytes_max);
+                    return Err(ProtocolError::FrameSize { size, frame_bytes_max });
+                }
                 Ok(Self::read(from, version)?)
             }
         }
@@ -68,28 +83,30 @@ macro_rules! request {
     )*};
 }
 
-message! {
+message! { REQUEST_BYTES_MAX:
     api_versions_request::ApiVersionsRequestData as ApiVersionsRequest,
-    api_versions_response::ApiVersionsResponseData as ApiVersionsResponse,
     metadata_request::MetadataRequestData as MetadataRequest,
-    metadata_response::MetadataResponseData as MetadataResponse,
-    produce_request::ProduceRequestData as ProduceRequest,
-    produce_response::ProduceResponseData as ProduceResponse,
     fetch_request::FetchRequestData as FetchRequest,
-    fetch_response::FetchResponseData as FetchResponse,
     list_offsets_request::ListOffsetsRequestData as ListOffsetsRequest,
-    list_offsets_response::ListOffsetsResponseData as ListOffsetsResponse,
     init_producer_id_request::InitProducerIdRequestData as InitProducerIdRequest,
-    init_producer_id_response::InitProducerIdResponseData as InitProducerIdResponse,
     create_topics_request::CreateTopicsRequestData as CreateTopicsRequest,
-    create_topics_response::CreateTopicsResponseData as CreateTopicsResponse,
     describe_configs_request::DescribeConfigsRequestData as DescribeConfigsRequest,
-    describe_configs_response::DescribeConfigsResponseData as DescribeConfigsResponse,
     find_coordinator_request::FindCoordinatorRequestData as FindCoordinatorRequest,
-    find_coordinator_response::FindCoordinatorResponseData as FindCoordinatorResponse,
     sasl_handshake_request::SaslHandshakeRequestData as SaslHandshakeRequest,
-    sasl_handshake_response::SaslHandshakeResponseData as SaslHandshakeResponse,
     sasl_authenticate_request::SaslAuthenticateRequestData as SaslAuthenticateRequest,
+}
+
+message! { RESPONSE_BYTES_MAX:
+    api_versions_response::ApiVersionsResponseData as ApiVersionsResponse,
+    metadata_response::MetadataResponseData as MetadataResponse,
+    produce_response::ProduceResponseData as ProduceResponse,
+    fetch_response::FetchResponseData as FetchResponse,
+    list_offsets_response::ListOffsetsResponseData as ListOffsetsResponse,
+    init_producer_id_response::InitProducerIdResponseData as InitProducerIdResponse,
+    create_topics_response::CreateTopicsResponseData as CreateTopicsResponse,
+    describe_configs_response::DescribeConfigsResponseData as DescribeConfigsResponse,
+    find_coordinator_response::FindCoordinatorResponseData as FindCoordinatorResponse,
+    sasl_handshake_response::SaslHandshakeResponseData as SaslHandshakeResponse,
     sasl_authenticate_response::SaslAuthenticateResponseData as SaslAuthenticateResponse,
 }
 
@@ -125,8 +142,10 @@ pub use wire::metadata_request::MetadataRequestTopic;
 pub use wire::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-pub use wire::produce_request::{PartitionProduceData, TopicProduceData};
 pub use wire::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
     TopicProduceResponse,
 };
+
+#[cfg(test)]
+mod tests;

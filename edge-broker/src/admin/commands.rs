@@ -1,0 +1,246 @@
+//! Commands that come over the socket: topics, publish, central.
+//!
+//! Each does one thing at the site and answers with plain data or a refusal with a remedy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use edge_site::{AckLevel, AppendRequest, Header, Record, Refused as Appending, Topic, TopicError};
+use hyper::StatusCode;
+
+use super::App;
+use super::api::{CreateTopic, Named, Publish, Published, SetTopic, TopicFigures, TopicInfo};
+use super::gather;
+use super::record::Blob;
+use super::service::Refused;
+use crate::config::nearest::nearest;
+use crate::machine;
+
+/// All topics, internal ones too.
+pub fn topics(app: &App) -> Vec<TopicInfo> {
+    let status = app.site.status();
+    let info = |topic: &edge_site::TopicStatus| TopicInfo {
+        figures: TopicFigures {
+            stored_bytes: topic.bytes_stored,
+            partitions: gather::partitions(&topic.partitions),
+        },
+        ..described(&topic.topic)
+    };
+    status.topics.iter().map(info).collect()
+}
+
+/// One topic.
+pub fn describe(app: &App, named: &Named) -> Result<TopicInfo, Refused> {
+    let found = topics(app)
+        .into_iter()
+        .find(|topic| topic.name == named.topic);
+    found.ok_or_else(|| unknown_topic(app, &named.topic))
+}
+
+/// Makes a topic.
+pub async fn create(app: &App, wanted: CreateTopic) -> Result<TopicInfo, Refused> {
+    let made = app
+        .site
+        .create_topic(&wanted.topic, wanted.partitions, &wanted.settings)
+        .await;
+    made.map(|topic| described(&topic))
+        .map_err(|error| refuse_topic(app, error))
+}
+
+/// Changes settings of a topic.
+pub async fn set(app: &App, wanted: SetTopic) -> Result<TopicInfo, Refused> {
+    let changed = app
+        .site
+        .alter_topic(&wanted.topic, wanted.partitions, &wanted.settings)
+        .await;
+    changed
+        .map(|topic| described(&topic))
+        .map_err(|error| refuse_topic(app, error))
+}
+
+/// Deletes a topic.
+pub async fn delete(app: &App, named: Named) -> Result<Named, Refused> {
+    app.site
+        .delete_topic(&named.topic)
+        .await
+        .map_err(|error| refuse_topic(app, error))?;
+    Ok(named)
+}
+
+/// Tries a parked topic again.
+pub async fn retry(app: &App, named: Named) -> Result<Named, Refused> {
+    if app.central.retry(&named.topic).await {
+        return Ok(named);
+    }
+    if app.site.topics().get(&named.topic).is_none() {
+        return Err(unknown_topic(app, &named.topic));
+    }
+    let text = format!("topic is not forwarded: {}", named.topic);
+    Err(Refused::new(StatusCode::CONFLICT, text)
+        .fix(format!(
+            "edge-broker topic set {} edge.forward=true",
+            named.topic
+        ))
+        .fix("and central.bootstrap must name the cluster"))
+}
+
+/// Stores one message at level `disk`, or at the level of its route.
+pub async fn publish(app: &App, message: Publish) -> Result<Published, Refused> {
+    let begun = Instant::now();
+    let (topic, level, mut record) = target(app, &message).await?;
+    let partition = partition(&topic, message.partition, record.key.as_deref())?;
+    record.timestamp_ms = machine::wall_ms();
+    let request = AppendRequest::records(vec![(topic.partition(partition), record)], level);
+    let ticket = app
+        .site
+        .append(request)
+        .await
+        .map_err(|refused| refuse_append(&refused))?;
+    let appended = ticket.await.map_err(|refused| refuse_append(&refused))?;
+    Ok(Published {
+        level: appended.level.to_string(),
+        topic: topic.name.to_string(),
+        partition,
+        offset: appended.offsets.first().copied(),
+        took_us: begun.elapsed().as_micros() as u64,
+    })
+}
+
+/// Where a message goes and what it becomes.
+async fn target(app: &App, message: &Publish) -> Result<(Arc<Topic>, AckLevel, Record), Refused> {
+    let bytes = |blob: &Blob| blob.bytes().map(Bytes::from).ok_or_else(not_hex);
+    let mut headers = Vec::new();
+    for (name, value) in &message.headers {
+        let key = Bytes::from(name.clone().into_bytes());
+        headers.push(Header {
+            key,
+            value: Some(bytes(value)?),
+        });
+    }
+    let key = message.key.as_ref().map(bytes).transpose()?;
+    let value = Some(bytes(&message.value)?);
+    let record = Record {
+        timestamp_ms: 0,
+        key,
+        value,
+        headers,
+    };
+    if message.mqtt {
+        return app.route(&message.topic, record).await;
+    }
+    let topics = app.site.topics();
+    match topics.get(&message.topic) {
+        Some(topic) => Ok((topic.clone(), AckLevel::Disk, record)),
+        None => Err(unknown_topic(app, &message.topic)
+            .fix(format!("edge-broker topic create {}", message.topic))
+            .fix("or, for an MQTT topic that the routes map, add --mqtt")),
+    }
+}
+
+fn partition(topic: &Topic, asked: Option<u32>, key: Option<&[u8]>) -> Result<u32, Refused> {
+    match (asked, key) {
+        (Some(number), _) if number >= topic.partitions => Err(Refused::new(
+            StatusCode::NOT_FOUND,
+            format!(
+                "{} has partitions 0 to {}, not: {number}",
+                topic.name,
+                topic.partitions - 1
+            ),
+        )),
+        (Some(number), _) => Ok(number),
+        (None, Some(key)) => Ok(kafka_wire::partition_for_key(key, topic.partitions)),
+        (None, None) => Ok(fastrand::u32(..topic.partitions)),
+    }
+}
+
+fn not_hex() -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, "hex must be pairs of digits")
+}
+
+/// No such topic, and the nearest one there is.
+pub fn unknown_topic(app: &App, name: &str) -> Refused {
+    let refused = Refused::new(StatusCode::NOT_FOUND, format!("no such topic: {name}"));
+    let topics = app.site.topics();
+    let known = topics
+        .iter()
+        .filter(|topic| !topic.is_internal())
+        .map(|topic| &*topic.name);
+    match nearest(name, known) {
+        Some(near) => refused.fix(format!("did you mean {near}?")),
+        None => refused,
+    }
+}
+
+fn refuse_topic(app: &App, error: TopicError) -> Refused {
+    match error {
+        TopicError::Unknown(name) => unknown_topic(app, &name),
+        TopicError::Exists(name) => {
+            let text = format!("topic exists already: {name}");
+            Refused::new(StatusCode::CONFLICT, text)
+                .fix(format!("change it: edge-broker topic set {name} KEY=VALUE"))
+        }
+        TopicError::Refused(refused) => refuse_append(&refused),
+        other => Refused::new(StatusCode::BAD_REQUEST, other.to_string()),
+    }
+}
+
+/// What may succeed later is 503, what never will is 400.
+pub fn refuse_append(refused: &Appending) -> Refused {
+    let status = match refused.is_retriable() {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::BAD_REQUEST,
+    };
+    Refused::new(status, refused.to_string())
+}
+
+fn described(topic: &Topic) -> TopicInfo {
+    let partitions = (0..topic.partitions)
+        .map(|partition| super::report::Partition {
+            partition,
+            ..Default::default()
+        })
+        .collect();
+    TopicInfo {
+        name: topic.name.to_string(),
+        id: topic.id.to_string(),
+        settings: settings(topic),
+        figures: TopicFigures {
+            stored_bytes: 0,
+            partitions,
+        },
+    }
+}
+
+/// Settings by the names that `topic set` takes.
+fn settings(topic: &Topic) -> BTreeMap<String, String> {
+    use edge_site::{CleanupPolicy, Priority, TopicWhenFull};
+    let config = &topic.config;
+    let policy = match config.cleanup_policy {
+        CleanupPolicy::Delete => "delete",
+        CleanupPolicy::Compact => "compact",
+    };
+    let priority = match config.priority {
+        Priority::Normal => "normal",
+        Priority::High => "high",
+    };
+    let when_full = match config.when_full {
+        TopicWhenFull::Inherit => "inherit",
+        TopicWhenFull::DropOldest => "drop-oldest",
+        TopicWhenFull::Refuse => "refuse",
+    };
+    let pairs = [
+        ("retention.ms", config.retention_ms.to_string()),
+        ("retention.bytes", config.retention_bytes.to_string()),
+        ("max.message.bytes", config.max_message_bytes.to_string()),
+        ("cleanup.policy", policy.to_owned()),
+        ("edge.forward", config.forward.to_string()),
+        ("edge.priority", priority.to_owned()),
+        ("edge.when_full", when_full.to_owned()),
+    ];
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}

@@ -1,0 +1,275 @@
+//! The admin doors: commands on the Unix socket, figures and health on a local TCP address.
+//!
+//! ```text
+//!  commands ─▶ admin.sock (0600) ─┐             ┌─▶ commands ─▶ Site, CloudSync
+//!                                 ├─▶ service ──┼─▶ stream   (tail)
+//!  Prometheus ─▶ localhost:9883 ──┘  (per door) └─▶ gather ─▶ report ─▶ verdict, metrics
+//! ```
+//! Started by `serve` once the other parts run. Nothing here is on the way of a message.
+
+mod alarms;
+pub mod api;
+pub mod client;
+mod commands;
+mod filter;
+mod gather;
+mod http;
+mod metrics;
+mod rates;
+pub mod record;
+pub mod report;
+mod service;
+mod socket;
+pub mod stream;
+mod verdict;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+use bridge::{Bridge, BridgeStats};
+use cloud_sync::CloudSync;
+use edge_site::{AckLevel, Record, Site, Topic};
+use hyper::StatusCode;
+
+use crate::failure::Failure;
+use rates::{Rates, Sample};
+use report::{Doors, Report};
+use service::{Door, Refused};
+pub use socket::in_use;
+
+/// Counters are sampled this often.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// When the sampling task did not run for this long, the executor does not turn.
+const HEARTBEAT_MS_MAX: u64 = 10_000;
+
+/// What does not change while the process runs.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Data folder.
+    pub data: PathBuf,
+    /// This gateway's name for itself.
+    pub node: String,
+    /// `memory.bytes_max`.
+    pub memory_bytes_max: u64,
+}
+
+/// The running gateway as the admin doors see it.
+pub struct App {
+    site: Site,
+    bridge: Arc<Bridge>,
+    central: CloudSync,
+    facts: Facts,
+    started: Instant,
+    rates: Mutex<Rates>,
+    heartbeat_ms: AtomicU64,
+    doors: OnceLock<Doors>,
+}
+
+impl App {
+    /// Puts the parts together; nothing listens yet.
+    pub fn new(site: Site, bridge: Arc<Bridge>, central: CloudSync, facts: Facts) -> App {
+        App {
+            site,
+            bridge,
+            central,
+            facts,
+            started: Instant::now(),
+            rates: Mutex::default(),
+            heartbeat_ms: AtomicU64::new(0),
+            doors: OnceLock::new(),
+        }
+    }
+
+    /// Everything at this moment.
+    pub fn report(&self) -> Report {
+        gather::report(self)
+    }
+
+    /// Whether the loops turn.
+    fn health(&self) -> Result<(), String> {
+        if let Some(what) = self.site.status().fatal {
+            return Err(what);
+        }
+        let silent_ms = self.now_ms() - self.heartbeat_ms.load(Ordering::Relaxed);
+        if silent_ms > HEARTBEAT_MS_MAX {
+            return Err(format!("the executor did not turn for {silent_ms} ms"));
+        }
+        Ok(())
+    }
+
+    /// Whether messages can be stored.
+    fn ready(&self) -> Result<(), String> {
+        self.health()?;
+        let status = self.site.status();
+        if status.ready {
+            return Ok(());
+        }
+        let storage = status
+            .alarms
+            .iter()
+            .find(|alarm| alarm.code.starts_with("storage."));
+        Err(storage.map_or_else(
+            || "not ready to store".to_owned(),
+            |alarm| alarm.message.clone(),
+        ))
+    }
+
+    fn device_stats(&self) -> Option<BridgeStats> {
+        Some(self.bridge.stats())
+    }
+
+    fn doors(&self) -> Doors {
+        self.doors.get().cloned().unwrap_or_default()
+    }
+
+    /// Poisoning is no reason to stop showing figures.
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn sample(&self) {
+        let site = self.site.status();
+        let total = |topic: &edge_site::TopicStatus| {
+            let ends = topic
+                .partitions
+                .iter()
+                .map(|marks| marks.committed_end.max(0) as u64);
+            (topic.topic.name.to_string(), ends.sum())
+        };
+        let sample = Sample {
+            received: self.bridge.stats().publishes_in,
+            forwarded: self.central.status().records_forwarded,
+            bytes_used: site.storage.bytes_used,
+            topics: site.topics.iter().map(total).collect(),
+        };
+        let now_ms = self.now_ms();
+        self.rates().handle_sample(now_ms, sample);
+        self.heartbeat_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Where the routes send an MQTT topic.
+    async fn route(
+        &self,
+        mqtt_topic: &str,
+        _record: Record,
+    ) -> Result<(Arc<Topic>, AckLevel, Record), Refused> {
+        Err(Refused::new(
+            StatusCode::NOT_IMPLEMENTED,
+            format!("routes cannot be asked yet: {mqtt_topic}"),
+        ))
+    }
+}
+
+/// The open doors; dropped, they close.
+pub struct Admin {
+    /// Real addresses.
+    pub doors: Doors,
+    _tasks: Vec<smol::Task<()>>,
+    socket: socket::Socket,
+}
+
+impl Admin {
+    /// Stops listening and removes the socket.
+    pub async fn stop(self) {
+        for task in self._tasks {
+            task.cancel().await;
+        }
+        self.socket.remove();
+    }
+}
+
+/// Opens both doors. `mqtt`: the addresses of the MQTT door, for the report.
+pub async fn start(
+    app: &Arc<App>,
+    config: &crate::config::Admin,
+    mqtt: Vec<String>,
+) -> Result<Admin, Failure> {
+    let socket = socket::Socket::bind(&app.facts.data, &config.socket)?;
+    let listeners = socket::bind_http(&config.http).await?;
+    let doors = Doors {
+        mqtt,
+        http: listeners
+            .iter()
+            .map(|(address, _)| address.to_string())
+            .collect(),
+        socket: socket.path().display().to_string(),
+    };
+    // Set once: this is the only call.
+    let _ = app.doors.set(doors.clone());
+    let mut tasks = vec![smol::spawn(sample_for_ever(app.clone()))];
+    tasks.push(smol::spawn(accept_commands(
+        app.clone(),
+        socket.listener()?,
+    )));
+    for (_, listener) in listeners {
+        tasks.push(smol::spawn(accept_readers(app.clone(), listener)));
+    }
+    Ok(Admin {
+        doors,
+        _tasks: tasks,
+        socket,
+    })
+}
+
+async fn sample_for_ever(app: Arc<App>) {
+    loop {
+        app.sample();
+        smol::Timer::after(SAMPLE_INTERVAL).await;
+    }
+}
+
+async fn accept_commands(app: Arc<App>, listener: smol::net::unix::UnixListener) {
+    let room = http::Room::default();
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let app = app.clone();
+                http::serve(socket, &room, move |request| {
+                    service::handle(app.clone(), Door::Socket, request)
+                });
+            }
+            Err(error) => http::after_failed_accept(error).await,
+        }
+    }
+}
+
+async fn accept_readers(app: Arc<App>, listener: smol::net::TcpListener) {
+    let room = http::Room::default();
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                let app = app.clone();
+                http::serve(socket, &room, move |request| {
+                    service::handle(app.clone(), Door::Http, request)
+                });
+            }
+            Err(error) => http::after_failed_accept(error).await,
+        }
+    }
+}
+
+/// Every address of `localhost:9883`, `:9883` or `host:port`.
+pub fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
+    use std::net::{Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+    match host {
+        "localhost" => vec![
+            (Ipv4Addr::LOCALHOST, port).into(),
+            (Ipv6Addr::LOCALHOST, port).into(),
+        ],
+        "" => vec![(Ipv6Addr::UNSPECIFIED, port).into()],
+        _ => (host, port)
+            .to_socket_addrs()
+            .map(Iterator::collect)
+            .unwrap_or_default(),
+    }
+}

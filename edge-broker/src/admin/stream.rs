@@ -1,0 +1,353 @@
+//! Reads topics for `tail`: from a start, through what is there, and on as it commits.
+//!
+//! ```text
+//!  cursors (one per partition) ─▶ Site::read ─▶ records that fit the filter ─▶ lines of JSON
+//!        ▲                                                  nothing left: wait for a commit
+//!        └────────── new partitions and topics ◀────────────┘
+//! ```
+//! Memory is one read per stream: the next one starts when the socket took the last.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use edge_site::{CommitWatch, ReadError, RecordBatch, Site, Topic, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+use super::filter::Filter;
+use super::record::{Line, Streamed};
+
+/// Asked of the store at one time.
+const READ_BYTES_MAX: usize = 256 << 10;
+
+/// A batch may not grow beyond this when it is decompressed.
+const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+/// What to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Query {
+    /// One topic; none = all that devices or people made.
+    pub topic: Option<String>,
+    /// One partition of it.
+    pub partition: Option<u32>,
+    /// Where to begin.
+    pub start: Start,
+    /// Only messages whose MQTT topic fits.
+    pub mqtt: Option<String>,
+    /// Only this key.
+    pub key: Option<String>,
+    /// End after so many messages.
+    pub count: Option<u64>,
+    /// Go on when the end is reached.
+    pub follow: bool,
+}
+
+/// Where to begin in each partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the oldest.
+    Beginning,
+    /// With what commits from now on.
+    #[default]
+    End,
+    /// At this offset.
+    Offset(i64),
+    /// So many before the end.
+    Back(i64),
+    /// With the first that is not older than this wall clock.
+    Timestamp(i64),
+}
+
+/// Where the stream is in one partition.
+struct Cursor {
+    topic: String,
+    partition: TopicPartition,
+    next: i64,
+    /// Without `follow`: where the log ended when the stream began.
+    end: i64,
+    /// Not followed any more: its topic is gone.
+    gone: bool,
+}
+
+/// One `tail` under way.
+pub struct Tail {
+    site: Site,
+    query: Query,
+    filter: Option<Filter>,
+    cursors: Vec<Cursor>,
+    known: BTreeSet<TopicPartition>,
+    watch: CommitWatch,
+    left: u64,
+}
+
+/// Why a tail cannot begin.
+#[derive(Debug)]
+pub enum TailError {
+    /// No such topic.
+    UnknownTopic(String),
+    /// No such partition.
+    UnknownPartition(u32),
+    /// The filter is none.
+    Filter(String),
+    /// The store cannot be read.
+    Read(ReadError),
+}
+
+impl Tail {
+    /// Finds the partitions and where to begin in them.
+    pub async fn open(site: Site, query: Query) -> Result<Tail, TailError> {
+        let filter = query.mqtt.as_deref().map(Filter::parse).transpose();
+        let filter = filter.map_err(TailError::Filter)?;
+        let watch = site.watch();
+        let left = query.count.unwrap_or(u64::MAX);
+        let mut tail = Tail {
+            site,
+            query,
+            filter,
+            cursors: Vec::new(),
+            known: BTreeSet::new(),
+            watch,
+            left,
+        };
+        tail.check_names()?;
+        let start = tail.query.start;
+        tail.find_partitions(start).await.map_err(TailError::Read)?;
+        Ok(tail)
+    }
+
+    fn check_names(&self) -> Result<(), TailError> {
+        let Some(name) = &self.query.topic else {
+            return Ok(());
+        };
+        let topics = self.site.topics();
+        let topic = topics
+            .get(name)
+            .ok_or_else(|| TailError::UnknownTopic(name.clone()))?;
+        match self.query.partition {
+            Some(number) if number >= topic.partitions => Err(TailError::UnknownPartition(number)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next lines; none at the end. Dropped midway, the lines of this call are read again.
+    pub async fn next_chunk(&mut self) -> Option<Bytes> {
+        loop {
+            if self.left == 0 {
+                return None;
+            }
+            let lines = self.read_round().await;
+            if !lines.is_empty() {
+                return Some(Bytes::from(lines));
+            }
+            if !self.moved_on() {
+                if !self.query.follow {
+                    return None;
+                }
+                self.watch.changed().await;
+                if let Err(error) = self.find_partitions(Start::Beginning).await {
+                    log::warn!("tail: {error}");
+                }
+            }
+        }
+    }
+
+    /// Whether something is left to read without waiting.
+    fn moved_on(&self) -> bool {
+        self.cursors.iter().any(|cursor| match self.query.follow {
+            true => self
+                .site
+                .marks(cursor.partition)
+                .is_some_and(|marks| cursor.next < marks.committed_end && !cursor.gone),
+            false => cursor.next < cursor.end && !cursor.gone,
+        })
+    }
+
+    /// One read of each partition that has something.
+    async fn read_round(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for position in 0..self.cursors.len() {
+            let cursor = &self.cursors[position];
+            let Some(marks) = self.site.marks(cursor.partition) else {
+                self.cursors[position].gone = true;
+                continue;
+            };
+            let end = if self.query.follow {
+                marks.committed_end
+            } else {
+                cursor.end
+            };
+            if cursor.next >= end || cursor.gone || self.left == 0 {
+                continue;
+            }
+            let (partition, next) = (cursor.partition, cursor.next);
+            let read = self.site.read(partition, next, READ_BYTES_MAX).await;
+            self.take(position, end, read, &mut out);
+        }
+        out
+    }
+
+    fn take(
+        &mut self,
+        position: usize,
+        end: i64,
+        read: Result<Vec<RecordBatch>, ReadError>,
+        out: &mut Vec<u8>,
+    ) {
+        match read {
+            // Nothing below the committed end: what was there is gone.
+            Ok(batches) if batches.is_empty() => self.cursors[position].next = end,
+            Ok(batches) => {
+                for batch in batches {
+                    self.take_batch(position, &batch, out);
+                }
+            }
+            Err(ReadError::OffsetOutOfRange { start, .. }) => {
+                self.skip_to(position, start, end, out)
+            }
+            Err(error) => {
+                note(
+                    out,
+                    format!("{} cannot be read: {error}", self.cursors[position].name()),
+                );
+                self.cursors[position].gone = true;
+            }
+        }
+    }
+
+    fn skip_to(&mut self, position: usize, start: i64, end: i64, out: &mut Vec<u8>) {
+        let cursor = &mut self.cursors[position];
+        if start > cursor.next {
+            note(
+                out,
+                format!("{} {}..{start} are gone", cursor.name(), cursor.next),
+            );
+            cursor.next = start;
+        } else {
+            cursor.next = end;
+        }
+    }
+
+    fn take_batch(&mut self, position: usize, batch: &RecordBatch, out: &mut Vec<u8>) {
+        let cursor = &mut self.cursors[position];
+        let records = match batch.records(DECOMPRESSED_BYTES_MAX) {
+            Ok(records) => records,
+            Err(error) => {
+                note(
+                    out,
+                    format!("{}@{}: {error}", cursor.name(), batch.base_offset()),
+                );
+                cursor.next = batch.next_offset();
+                return;
+            }
+        };
+        for record in records {
+            let Ok((offset, record)) = record else {
+                note(
+                    out,
+                    format!("{}@{}: damaged batch", cursor.name(), cursor.next),
+                );
+                break;
+            };
+            if offset < cursor.next || self.left == 0 {
+                continue;
+            }
+            if !self.query.follow && offset >= cursor.end {
+                break;
+            }
+            cursor.next = offset + 1;
+            let fits_key = |key: &String| record.key.as_deref() == Some(key.as_bytes());
+            let line = Line::new(&cursor.topic, cursor.partition.partition, offset, &record);
+            if self.query.key.as_ref().is_none_or(fits_key) && fits(self.filter.as_ref(), &line) {
+                write_line(out, &Streamed::Record(line));
+                self.left -= 1;
+            }
+        }
+        if self.left > 0 {
+            cursor.next = batch.next_offset();
+        }
+    }
+
+    /// Adds cursors for partitions that are not followed yet.
+    async fn find_partitions(&mut self, start: Start) -> Result<(), ReadError> {
+        let topics = self.site.topics();
+        let wanted: Vec<_> = topics
+            .iter()
+            .filter(|topic| self.wants(topic))
+            .cloned()
+            .collect();
+        for topic in wanted {
+            for number in 0..topic.partitions {
+                let partition = topic.partition(number);
+                let chosen = self.query.partition.is_none_or(|only| only == number);
+                if chosen && self.known.insert(partition) {
+                    self.follow(&topic, partition, start).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&self, topic: &Topic) -> bool {
+        match &self.query.topic {
+            Some(name) => *topic.name == **name,
+            None => !topic.is_internal(),
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        topic: &Topic,
+        partition: TopicPartition,
+        start: Start,
+    ) -> Result<(), ReadError> {
+        let Some(marks) = self.site.marks(partition) else {
+            return Ok(());
+        };
+        let (first, end) = (marks.start, marks.committed_end);
+        let next = match start {
+            Start::Beginning => first,
+            Start::End => end,
+            Start::Offset(offset) => offset,
+            Start::Back(count) => end.saturating_sub(count).max(first),
+            Start::Timestamp(ms) => self
+                .site
+                .offset_for_timestamp(partition, ms)
+                .await?
+                .unwrap_or(end),
+        };
+        let topic = topic.name.to_string();
+        self.cursors.push(Cursor {
+            topic,
+            partition,
+            next,
+            end,
+            gone: false,
+        });
+        Ok(())
+    }
+}
+
+impl Cursor {
+    fn name(&self) -> String {
+        format!("{}[{}]", self.topic, self.partition.partition)
+    }
+}
+
+fn fits(filter: Option<&Filter>, line: &Line) -> bool {
+    filter.is_none_or(|filter| {
+        line.header("mqtt.topic")
+            .is_some_and(|topic| filter.fits(topic))
+    })
+}
+
+fn note(out: &mut Vec<u8>, text: String) {
+    write_line(out, &Streamed::Note { note: text });
+}
+
+fn write_line(out: &mut Vec<u8>, line: &Streamed) {
+    // Plain data: it cannot fail to be JSON.
+    if serde_json::to_writer(&mut *out, line).is_ok() {
+        out.push(b'\n');
+    }
+}

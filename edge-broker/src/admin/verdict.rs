@@ -1,0 +1,235 @@
+//! From alarms and figures to one word and one sentence.
+//!
+//! Pure. Called by `gather`.
+
+use std::time::Duration;
+
+use super::report::{Alarm, Degree, Forward, Report, Verdict};
+use crate::config::units::{show_count, show_duration};
+
+/// Codes that alone do not make a gateway degraded: notes.
+const NOTES: [&str; 1] = ["clock.unsynced"];
+
+/// Codes that mean that devices are refused.
+const STORAGE_STOPPED: [&str; 3] = ["storage.full", "storage.poisoned", "storage.readonly"];
+
+/// Worst first, then the oldest first.
+pub fn sort_alarms(alarms: &mut [Alarm]) {
+    let rank = |alarm: &Alarm| match alarm.code.as_str() {
+        code if STORAGE_STOPPED.contains(&code) => 0,
+        code if code.starts_with("storage.") => 1,
+        code if code.starts_with("central.") => 2,
+        code if NOTES.contains(&code) => 9,
+        _ => 3,
+    };
+    alarms.sort_by_key(|alarm| (rank(alarm), alarm.since_ms));
+}
+
+/// How it is. `ready`: appends can be stored now. `alarms` sorted.
+pub fn verdict(report: &Report, ready: bool) -> Verdict {
+    let serious = |alarm: &&Alarm| !NOTES.contains(&alarm.code.as_str());
+    let Some(worst) = report.alarms.iter().find(serious) else {
+        let degree = if ready {
+            Degree::Ok
+        } else {
+            Degree::NotStoring
+        };
+        return Verdict {
+            degree,
+            text: if ready { all_well(report) } else { starting() },
+        };
+    };
+    if !ready {
+        let text = join([
+            Some(full_stop(&worst.message)),
+            Some("Messages are not stored.".into()),
+        ]);
+        return Verdict {
+            degree: Degree::NotStoring,
+            text,
+        };
+    }
+    let text = match worst.code.as_str() {
+        code if code.starts_with("central.") => link_down(report, worst),
+        _ => join([
+            Some(full_stop(&worst.message)),
+            Some("Devices are served.".into()),
+            room(report),
+        ]),
+    };
+    Verdict {
+        degree: Degree::Degraded,
+        text,
+    }
+}
+
+fn starting() -> String {
+    "Messages are not stored yet: the store is not ready.".into()
+}
+
+fn all_well(report: &Report) -> String {
+    match &report.forward {
+        None => "Devices are served and stored; nothing is forwarded: central.bootstrap is empty."
+            .into(),
+        Some(Forward { waiting: 0, .. }) => {
+            "Devices are served and stored; central has everything.".into()
+        }
+        Some(forward) => format!(
+            "Devices are served and stored; {} on the way to central.",
+            messages(forward.waiting)
+        ),
+    }
+}
+
+/// `central unreachable for 3 h 12 min. Devices are served; … wait on disk; room for …; next try …`
+fn link_down(report: &Report, alarm: &Alarm) -> String {
+    let since = Duration::from_millis((report.time_ms - alarm.since_ms).max(0) as u64);
+    let what = match alarm.code.as_str() {
+        "central.auth" => "central refuses this gateway",
+        "central.tls" => "no TLS to central",
+        _ => "central unreachable",
+    };
+    let mut parts = vec![format!(
+        "{what} for {}. Devices are served",
+        show_duration(since)
+    )];
+    if let Some(forward) = &report.forward {
+        parts.push(match forward.waiting {
+            0 => "nothing waits".into(),
+            waiting => format!("{} wait on disk", messages(waiting)),
+        });
+    }
+    parts.extend(room(report).map(|room| room.trim_end_matches('.').to_owned()));
+    let next_try = report
+        .forward
+        .as_ref()
+        .and_then(|forward| forward.next_try_ms);
+    parts.extend(next_try.map(|ms| format!("next try in {}", whole_seconds(ms))));
+    full_stop(&parts.join("; "))
+}
+
+fn room(report: &Report) -> Option<String> {
+    let room_s = report.disk.room_s?;
+    Some(format!(
+        "room for {} at this rate.",
+        show_duration(Duration::from_secs(room_s))
+    ))
+}
+
+fn whole_seconds(ms: u64) -> String {
+    format!("{} s", ms.div_ceil(1000))
+}
+
+fn messages(count: u64) -> String {
+    match count {
+        1 => "1 message".into(),
+        _ => format!("{} messages", show_count(count)),
+    }
+}
+
+fn full_stop(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        // Sentences of alarms begin lower case; a name at their head stays as it is.
+        Some(_) if text.ends_with('.') => text.to_owned(),
+        Some(_) => format!("{text}."),
+        None => String::new(),
+    }
+}
+
+fn join<const N: usize>(parts: [Option<String>; N]) -> String {
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::report::Disk;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn alarm(code: &str, since_ms: i64, message: &str) -> Alarm {
+        Alarm {
+            code: code.into(),
+            since_ms,
+            message: message.into(),
+            fix: String::new(),
+        }
+    }
+
+    fn report(alarms: Vec<Alarm>) -> Report {
+        let forward = Forward {
+            waiting: 182_311,
+            next_try_ms: Some(20_400),
+            ..Forward::default()
+        };
+        Report {
+            time_ms: 10 * HOUR_MS,
+            alarms,
+            forward: Some(forward),
+            disk: Disk {
+                room_s: Some(19 * 86_400),
+                ..Disk::default()
+            },
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn an_outage_says_what_waits_and_for_how_long_there_is_room() {
+        let report = report(vec![alarm("central.unreachable", 7 * HOUR_MS, "timed out")]);
+        let verdict = verdict(&report, true);
+        assert_eq!(verdict.degree, Degree::Degraded);
+        assert_eq!(
+            verdict.text,
+            "central unreachable for 3 h. Devices are served; 182 311 messages wait on disk; room \
+             for 19 d at this rate; next try in 21 s."
+        );
+    }
+
+    #[test]
+    fn an_unsynchronised_clock_alone_is_a_note() {
+        let mut report = report(vec![alarm("clock.unsynced", 0, "no time service")]);
+        assert_eq!(verdict(&report, true).degree, Degree::Ok);
+        report.forward = None;
+        assert!(
+            verdict(&report, true)
+                .text
+                .contains("central.bootstrap is empty")
+        );
+    }
+
+    #[test]
+    fn a_stopped_store_outranks_everything() {
+        let mut alarms = vec![
+            alarm("clock.unsynced", 0, "no time service"),
+            alarm("central.unreachable", 1, "timed out"),
+            alarm("storage.full", 2, "the filesystem is full"),
+        ];
+        sort_alarms(&mut alarms);
+        assert_eq!(alarms[0].code, "storage.full");
+        assert_eq!(alarms[2].code, "clock.unsynced");
+        let verdict = verdict(&report(alarms), false);
+        assert_eq!(verdict.degree, Degree::NotStoring);
+        assert_eq!(
+            verdict.text,
+            "the filesystem is full. Messages are not stored."
+        );
+    }
+
+    #[test]
+    fn a_parked_topic_degrades() {
+        let report = report(vec![alarm(
+            "topic.parked",
+            0,
+            "recipes: central refuses Write",
+        )]);
+        let verdict = verdict(&report, true);
+        assert_eq!(verdict.degree, Degree::Degraded);
+        assert!(
+            verdict
+                .text
+                .starts_with("recipes: central refuses Write. Devices are served.")
+        );
+    }
+}

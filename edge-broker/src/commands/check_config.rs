@@ -1,0 +1,43 @@
+//! `check-config [FILE] [--effective]`: what is wrong with a configuration, or what it comes to.
+
+use std::process::ExitCode;
+
+use super::{print, print_json};
+use crate::cli::{CheckConfigArgs, ServeArgs};
+use crate::config::{Config, Problem, Source};
+use crate::failure::{Exit, Failure};
+
+/// Checks as `serve` would, without starting anything.
+pub fn run(args: &CheckConfigArgs) -> Result<ExitCode, Failure> {
+    let source = Source::find(args.file.as_deref());
+    let flags = ServeArgs {
+        common: args.common.clone(),
+        ..ServeArgs::default()
+    };
+    let text = source.read()?;
+    match Config::from_text(&text, &source, &flags) {
+        Ok(config) => accepted(args, &config),
+        Err(refused) if args.common.json => {
+            print_json(&answer(&source, &refused.problems))?;
+            Ok(ExitCode::from(Exit::CONFIG))
+        }
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+fn accepted(args: &CheckConfigArgs, config: &Config) -> Result<ExitCode, Failure> {
+    match (args.effective, args.common.json) {
+        (true, true) => print_json(&config.effective_json()),
+        (true, false) => print(&config.effective()),
+        (false, true) => print_json(&answer(&config.source, &[])),
+        (false, false) => print(&format!("ok: {}\n", config.source)),
+    }
+}
+
+fn answer(source: &Source, problems: &[Problem]) -> serde_json::Value {
+    serde_json::json!({
+        "ok": problems.is_empty(),
+        "source": source.to_string(),
+        "problems": problems,
+    })
+}

@@ -1,0 +1,375 @@
+//! The `serve` command: puts the parts together, says what runs, stops them in order.
+//!
+//! ```text
+//!  configuration ─▶ logger ─▶ Site::open ─▶ bridge::start ─▶ cloud_sync::start ─▶ admin doors
+//!                                  stop: doors first, then the forwarder, the site last
+//! ```
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge::{Anonymous, Bridge};
+use edge_site::{OpenError, OpenReport, Site};
+use smol::io::AsyncReadExt;
+
+use crate::admin::{self, App, Facts};
+use crate::cli::ServeArgs;
+use crate::config::units::{show_count, show_duration};
+use crate::config::{Config, Disk, site_config};
+use crate::failure::{Exit, Failure};
+use crate::{logger, machine};
+
+/// A stop takes no longer; what is not done then is as after a power cut, which is safe.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until it is told to stop.
+pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
+    let config = Config::load(args)?;
+    logger::start(&config.log);
+    let signals = Signals::catch()?;
+    let files = machine::raise_file_limit();
+    let (site, opened) = open_site(&config)?;
+    let node = node_id(opened.store_id);
+    say_head(&config, &site, &node);
+    say_log(&opened);
+    smol::block_on(async {
+        let running = match Running::start(&config, site.clone(), node, args.common.json).await {
+            Ok(running) => running,
+            Err(failure) => {
+                site.stop().await;
+                return Err(failure);
+            }
+        };
+        warn_about_files(files, config.bridge.mqtt.connections_max as u64);
+        say(&format!("ready in {}", show_duration(begun.elapsed())));
+        notify_systemd("READY=1");
+        let end = running.until_told(signals).await;
+        notify_systemd("STOPPING=1");
+        running.stop().await;
+        end
+    })
+}
+
+/// Opens the store; its folder is made for this user alone.
+fn open_site(config: &Config) -> Result<(Site, OpenReport), Failure> {
+    let dir = &config.storage.dir;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| {
+            Failure::new(
+                Exit::IO,
+                format!("data folder cannot be made: {}: {error}", dir.display()),
+            )
+            .fix("name another one: --data DIR, or storage.dir in the configuration")
+        })?;
+    let (bytes, _) = machine::filesystem(dir).unwrap_or_default();
+    let site_config = site_config(config, &Disk { bytes })?;
+    Site::open(dir, site_config).map_err(|error| open_failure(dir, &error))
+}
+
+fn open_failure(dir: &Path, error: &OpenError) -> Failure {
+    let (code, fix) = match error {
+        OpenError::Locked(_) => (
+            Exit::LOCKED,
+            format!(
+                "ask that one: edge-broker status --data {}; or use another folder: --data DIR",
+                dir.display()
+            ),
+        ),
+        OpenError::Storage(_) => (
+            Exit::IO,
+            "look at the mount and its permissions, or use --data DIR".into(),
+        ),
+        OpenError::Config(_) => (Exit::CONFIG, "edge-broker check-config --effective".into()),
+    };
+    Failure::new(code, error.to_string()).fix(fix)
+}
+
+/// The parts that run.
+struct Running {
+    site: Site,
+    bridge: Arc<Bridge>,
+    central: cloud_sync::CloudSync,
+    admin: admin::Admin,
+}
+
+impl Running {
+    /// Opens the doors, starts the forwarder.
+    async fn start(
+        config: &Config,
+        site: Site,
+        node: String,
+        json: bool,
+    ) -> Result<Running, Failure> {
+        let bridge = bridge::start(config.bridge.clone(), site.clone());
+        let bridge = Arc::new(
+            bridge
+                .await
+                .map_err(|error| bridge_failure(config, &error))?,
+        );
+        let central = cloud_sync::start(config.central.clone(), site.clone());
+        let facts = Facts {
+            data: config.storage.dir.clone(),
+            node,
+            memory_bytes_max: config.memory.bytes_max,
+        };
+        let app = Arc::new(App::new(
+            site.clone(),
+            bridge.clone(),
+            central.clone(),
+            facts,
+        ));
+        let mqtt = bridge.addresses();
+        let names = mqtt
+            .iter()
+            .map(|(address, _)| address.to_string())
+            .collect();
+        let admin = match admin::start(&app, &config.admin, names).await {
+            Ok(admin) => admin,
+            Err(failure) => {
+                bridge.stop().await;
+                return Err(failure);
+            }
+        };
+        say_doors(&mqtt, &admin);
+        say_central(config, &app);
+        if json {
+            say_json(&admin.doors);
+        }
+        Ok(Running {
+            site,
+            bridge,
+            central,
+            admin,
+        })
+    }
+
+    /// Ends with a signal, or with an error that only a restart cures.
+    async fn until_told(&self, signals: Signals) -> Result<ExitCode, Failure> {
+        let told = async {
+            signals.first().await;
+            log::info!("told to stop");
+            Ok(ExitCode::SUCCESS)
+        };
+        let failed = async {
+            let what = self.site.failed().await;
+            Err(
+                Failure::new(Exit::SOFTWARE, format!("the store ended: {what}"))
+                    .fix("what was acknowledged is safe; start the gateway again"),
+            )
+        };
+        smol::future::or(told, failed).await
+    }
+
+    /// Doors first, so that nothing new comes; the site last, so that all of it is stored.
+    async fn stop(self) {
+        std::thread::spawn(|| {
+            std::thread::sleep(STOP_MAX);
+            log::error!(
+                "not stopped in {} s: ending as after a power cut",
+                STOP_MAX.as_secs()
+            );
+            std::process::exit(0);
+        });
+        self.bridge.stop().await;
+        self.central.stop().await;
+        self.admin.stop().await;
+        self.site.stop().await;
+        log::info!("stopped");
+    }
+}
+
+/// `SIGTERM`, `SIGINT`; the second one ends the process at once.
+struct Signals(smol::net::unix::UnixStream);
+
+impl Signals {
+    fn catch() -> Result<Signals, Failure> {
+        let failed = |error| Failure::new(Exit::SOFTWARE, format!("signals: {error}"));
+        let (read, write) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            let again = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            // Order matters: the exit looks at the flag that the first signal sets after it.
+            signal_hook::flag::register_conditional_shutdown(signal, 1, again.clone())
+                .and_then(|_| signal_hook::flag::register(signal, again))
+                .map_err(failed)?;
+            let write = write.try_clone().map_err(failed)?;
+            signal_hook::low_level::pipe::register(signal, write).map_err(failed)?;
+        }
+        let read = smol::net::unix::UnixStream::try_from(read).map_err(failed)?;
+        Ok(Signals(read))
+    }
+
+    /// Waits for the first one.
+    async fn first(mut self) {
+        let mut byte = [0; 1];
+        // The pipe cannot end: its writing ends live as long as the process.
+        let _ = self.0.read(&mut byte).await;
+    }
+}
+
+fn bridge_failure(config: &Config, error: &bridge::StartError) -> Failure {
+    use bridge::StartError::{Bind, Config as Value, RouteConflict};
+    match error {
+        Bind {
+            resolved: Some(address),
+            ..
+        } if error.is_address_in_use() => {
+            let other = address.port().saturating_add(1);
+            admin::in_use(*address, &format!("--mqtt localhost:{other}"))
+        }
+        Bind { .. } => Failure::new(Exit::UNAVAILABLE, error.to_string())
+            .fix("use an address of this machine: --mqtt localhost:1883, or --mqtt :1883 for all"),
+        Value { .. } | RouteConflict { .. } => {
+            Failure::new(Exit::CONFIG, format!("{}: {error}", config.source))
+        }
+    }
+}
+
+/// One line of what `serve` says at its start.
+fn say(line: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// `--json`: the doors as one line on stdout, for programs that start a gateway.
+fn say_json(doors: &admin::report::Doors) {
+    if let Ok(line) = serde_json::to_string(doors) {
+        let mut out = std::io::stdout();
+        let _ = writeln!(out, "{line}");
+        let _ = out.flush();
+    }
+}
+
+fn say_head(config: &Config, site: &Site, node: &str) {
+    let name = site.status().name;
+    let name = if name.is_empty() {
+        node.to_owned()
+    } else {
+        name
+    };
+    say(&format!(
+        "edge-broker {}   site {name}   node {node}",
+        env!("CARGO_PKG_VERSION")
+    ));
+    say(&format!("configuration   {}", config.source));
+    say(&format!("data            {}", config.storage.dir.display()));
+}
+
+fn say_log(opened: &OpenReport) {
+    let how = match (opened.last_index, opened.clean) {
+        (0, _) => "new".to_owned(),
+        (_, true) => "stopped in order".to_owned(),
+        (last, false) => format!("recovered to {}", show_count(last)),
+    };
+    let slices = match opened.slices {
+        1 => "1 slice".to_owned(),
+        count => format!("{} slices", show_count(count as u64)),
+    };
+    let time = show_duration(Duration::from_millis(opened.opened_in_ms));
+    say(&format!(
+        "log             opened in {time}, {slices}, {how}"
+    ));
+    for lost in &opened.lost {
+        say(&format!("log             LOST {lost}"));
+    }
+    for aside in &opened.quarantined {
+        say(&format!("log             put aside {aside}"));
+    }
+}
+
+fn say_doors(mqtt: &[(std::net::SocketAddr, Anonymous)], admin: &admin::Admin) {
+    for (address, anonymous) in mqtt {
+        let who = match anonymous {
+            Anonymous::Yes => "everybody who reaches it, without a user name",
+            Anonymous::Loopback if address.ip().is_loopback() => "programs on this machine",
+            Anonymous::Loopback => {
+                "programs on this machine (others need --allow-anonymous for now)"
+            }
+            Anonymous::No => "nobody without a user name",
+        };
+        say(&format!("mqtt            {address}   {who}"));
+    }
+    let http = if admin.doors.http.is_empty() {
+        "off".into()
+    } else {
+        admin.doors.http.join("  ")
+    };
+    say(&format!(
+        "admin           {http}   read only: /health /ready /metrics /status"
+    ));
+    say(&format!("commands        {}", admin.doors.socket));
+}
+
+fn say_central(config: &Config, app: &App) {
+    if config.central.bootstrap.is_empty() {
+        return say("central         none: nothing is forwarded (--central HOST:PORT)");
+    }
+    let waiting: u64 = app
+        .report()
+        .topics
+        .iter()
+        .filter_map(|topic| topic.waiting)
+        .sum();
+    let servers = config.central.bootstrap.join(", ");
+    let backlog = match waiting {
+        0 => "nothing waits".to_owned(),
+        count => format!("{} messages wait", show_count(count)),
+    };
+    say(&format!(
+        "central         {servers}   at-least-once, {backlog}"
+    ));
+}
+
+/// Each client is a file; too few is known now rather than when the gateway is full.
+fn warn_about_files(files: Option<u64>, connections_max: u64) {
+    /// Slices, sockets of the forwarder and the doors.
+    const OTHERS: u64 = 200;
+    if let Some(files) = files.filter(|files| *files < connections_max + OTHERS) {
+        log::warn!(
+            "only {files} open files are allowed: about {} clients fit, mqtt.connections_max is \
+             {connections_max}; raise LimitNOFILE",
+            files.saturating_sub(OTHERS)
+        );
+    }
+}
+
+/// Tells systemd (Type=notify); does nothing elsewhere.
+fn notify_systemd(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    if let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() {
+        // systemd then waits for its own timeout, and says so.
+        let _ = socket.send_to(state.as_bytes(), Path::new(&path));
+    }
+}
+
+/// Lower-case base32 of the store's id (RFC 4648 without padding).
+fn node_id(store_id: u64) -> String {
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let bits = u128::from(store_id) << 1; // 13 digits of 5 bits hold 65
+    (0..13)
+        .map(|digit| char::from(DIGITS[(bits >> (60 - 5 * digit)) as usize & 31]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node_id;
+
+    #[test]
+    fn node_ids_are_base32_of_the_eight_bytes() {
+        assert_eq!(node_id(0), "aaaaaaaaaaaaa");
+        // RFC 4648: "foobarba" without padding is MZXW6YTBOJRGC.
+        assert_eq!(node_id(u64::from_be_bytes(*b"foobarba")), "mzxw6ytbojrgc");
+        assert_ne!(node_id(1), node_id(2));
+    }
+}
