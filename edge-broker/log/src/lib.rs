@@ -12,16 +12,29 @@
 //! The store knows frames, raft entries and record batches. It leaves to edge-site what they mean:
 //! topics, commit, retention rules, who may read. Only `sled_disk` knows sled.
 
+mod catalog;
+mod checkpoint;
 mod config;
+mod copy;
 mod disk;
 mod entry;
 mod error;
 mod frame;
+mod identity;
+mod jobs;
 mod reader;
+mod recovery;
 mod report;
+mod room;
+mod scan;
+mod shared;
 pub mod sim;
 mod sled_disk;
+mod slice_index;
+mod stats;
 mod store;
+mod upkeep;
+mod value;
 
 pub use config::StoreConfig;
 pub use disk::{Disk, Slice, VALUE_BYTES_MAX};

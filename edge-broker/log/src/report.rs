@@ -57,6 +57,8 @@ pub struct Durable {
     pub device_bytes: u64,
     /// How long the syncs took.
     pub sync_us: u64,
+    /// What may still be appended, as in [`Usage`].
+    pub append_bytes_left: u64,
 }
 
 /// What one [`maintain`](crate::Store::maintain) did.
@@ -74,6 +76,10 @@ pub struct Maintained {
     pub quarantined: Vec<String>,
     /// There is more to do; call again soon.
     pub more: bool,
+    /// What may still be appended, as in [`Usage`].
+    pub append_bytes_left: u64,
+    /// The filesystem is full: below its minimum, or it said so.
+    pub filesystem_full: bool,
 }
 
 /// One partition's part of a slice.

@@ -1,0 +1,434 @@
+//! Which slice holds what: the slices in write order, and each partition's parts of them.
+//!
+//! Small: a sealed slice costs its summary, not its index. The store changes it under a lock held
+//! for microseconds; readers look places up and read the disk without the lock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::slice_index::{BatchPlace, FramePlace, SliceIndex, SpanRecord, Summary};
+use crate::{EntryKind, PartitionSpan, SliceInfo, TopicPartition};
+
+/// One slice.
+#[derive(Debug)]
+pub struct SliceEntry {
+    pub number: u64,
+    /// Without its partitions, which are in [`Catalog`]. Kept up to date while written.
+    pub summary: Summary,
+    /// In memory until the slice is sealed.
+    pub live: Option<SliceIndex>,
+    pub file_bytes: u64,
+    pub poisoned: bool,
+    /// A read found damage in it.
+    pub damaged: bool,
+}
+
+impl SliceEntry {
+    /// The last index that no later slice voids; less than the first when there is none.
+    pub fn last_index(&self) -> u64 {
+        self.summary
+            .last_index
+            .min(self.summary.void_from.saturating_sub(1))
+    }
+
+    /// Closed for good, with its index stored.
+    pub fn sealed(&self) -> bool {
+        self.live.is_none()
+    }
+
+    fn has(&self, index: u64) -> bool {
+        (self.summary.first_index..=self.last_index()).contains(&index)
+    }
+}
+
+/// A partition's part of one slice.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// The slice's key: the place in write order.
+    slice: u64,
+    first_offset: i64,
+    next_offset: i64,
+    bytes: u64,
+    max_timestamp_ms: i64,
+}
+
+/// A slice to look in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    pub number: u64,
+    pub void_from: u64,
+}
+
+/// The slices of one store.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// By first write sequence.
+    slices: BTreeMap<u64, SliceEntry>,
+    parts: HashMap<TopicPartition, Vec<Part>>,
+    /// First raft index that is kept.
+    pub first_index: u64,
+    /// Last raft index; `first_index - 1` when there is none.
+    pub last_index: u64,
+}
+
+impl Catalog {
+    /// Adds a slice; `live` when it is not sealed.
+    pub fn add(
+        &mut self,
+        number: u64,
+        mut summary: Summary,
+        live: Option<SliceIndex>,
+        file_bytes: u64,
+    ) {
+        let key = summary.first_sequence;
+        for span in std::mem::take(&mut summary.partitions) {
+            self.add_part(key, &span);
+        }
+        let entry = SliceEntry {
+            number,
+            summary,
+            live,
+            file_bytes,
+            poisoned: false,
+            damaged: false,
+        };
+        self.slices.insert(key, entry);
+    }
+
+    fn add_part(&mut self, slice: u64, span: &SpanRecord) {
+        let parts = self.parts.entry(span.partition).or_default();
+        let part = Part {
+            slice,
+            first_offset: span.first_offset,
+            next_offset: span.next_offset,
+            bytes: span.bytes,
+            max_timestamp_ms: span.max_timestamp_ms,
+        };
+        let at = parts.partition_point(|other| other.slice < slice);
+        parts.insert(at, part);
+    }
+
+    /// A slice was sealed: its index is stored, its parts are known exactly.
+    pub fn seal(&mut self, number: u64, summary: &Summary, file_bytes: u64) {
+        let Some(key) = self.key_of(number) else {
+            return;
+        };
+        self.remove_parts(key);
+        for span in &summary.partitions {
+            self.add_part(key, span);
+        }
+        if let Some(entry) = self.slices.get_mut(&key) {
+            entry.live = None;
+            entry.file_bytes = file_bytes;
+        }
+    }
+
+    fn remove_parts(&mut self, key: u64) {
+        self.parts.retain(|_, parts| {
+            parts.retain(|part| part.slice != key);
+            !parts.is_empty()
+        });
+    }
+
+    /// Takes a slice out.
+    pub fn remove(&mut self, number: u64) -> Option<SliceEntry> {
+        let key = self.key_of(number)?;
+        self.remove_parts(key);
+        self.slices.remove(&key)
+    }
+
+    fn key_of(&self, number: u64) -> Option<u64> {
+        self.slices
+            .iter()
+            .find(|(_, slice)| slice.number == number)
+            .map(|(key, _)| *key)
+    }
+
+    /// The slices in write order.
+    pub fn slices(&self) -> impl DoubleEndedIterator<Item = &SliceEntry> {
+        self.slices.values()
+    }
+
+    /// A slice by its number.
+    pub fn get(&self, number: u64) -> Option<&SliceEntry> {
+        self.slices.values().find(|slice| slice.number == number)
+    }
+
+    /// A slice by its number, to change it.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut SliceEntry> {
+        self.slices
+            .values_mut()
+            .find(|slice| slice.number == number)
+    }
+
+    /// A durable frame of the newest slice.
+    pub fn push(
+        &mut self,
+        number: u64,
+        frame: FramePlace,
+        stored_bytes: u64,
+        kind: EntryKind,
+        data: &[u8],
+    ) {
+        if frame.index <= self.last_index {
+            self.void_before(number, frame.index);
+        }
+        self.last_index = frame.index;
+        let Some(key) = self.key_of_newest(number) else {
+            return;
+        };
+        let Some(entry) = self.slices.get_mut(&key) else {
+            return;
+        };
+        let Some(live) = entry.live.as_mut() else {
+            return;
+        };
+        note_frame(&mut entry.summary, &frame, stored_bytes);
+        let parts = &mut self.parts;
+        live.push(frame, kind, data, |partition, batch| {
+            grow_part(parts.entry(partition).or_default(), key, batch);
+        });
+    }
+
+    fn key_of_newest(&self, number: u64) -> Option<u64> {
+        self.slices
+            .iter()
+            .next_back()
+            .filter(|(_, s)| s.number == number)
+            .map(|(key, _)| *key)
+    }
+
+    /// A write of `index` to slice `number` voids what older slices have from there on. What is
+    /// in the slice itself its own index takes out. The parts stay as they are: they may promise
+    /// too much, so a lookup goes on to the next slice when one has nothing.
+    pub fn void_before(&mut self, number: u64, index: u64) {
+        for entry in self
+            .slices
+            .values_mut()
+            .filter(|entry| entry.number != number)
+        {
+            if index <= entry.last_index() {
+                entry.summary.void_from = entry.summary.void_from.min(index);
+            }
+        }
+    }
+
+    /// Slices that may hold records of a partition at or after an offset, in order.
+    pub fn lookup(&self, partition: TopicPartition, offset: i64, max: usize) -> Vec<Lookup> {
+        let parts = self.parts.get(&partition).map_or(&[][..], Vec::as_slice);
+        let found = parts.iter().filter(|part| part.next_offset > offset);
+        found
+            .filter_map(|part| self.slices.get(&part.slice))
+            .take(max)
+            .map(lookup)
+            .collect()
+    }
+
+    /// Slices that may hold a record of a partition at or after a time, in order.
+    pub fn lookup_time(&self, partition: TopicPartition, timestamp_ms: i64) -> Vec<Lookup> {
+        let parts = self.parts.get(&partition).map_or(&[][..], Vec::as_slice);
+        let found = parts
+            .iter()
+            .filter(|part| part.max_timestamp_ms >= timestamp_ms);
+        found
+            .filter_map(|part| self.slices.get(&part.slice))
+            .map(lookup)
+            .collect()
+    }
+
+    /// The slice that holds a raft entry.
+    pub fn lookup_entry(&self, index: u64) -> Option<Lookup> {
+        self.slices
+            .values()
+            .rev()
+            .find(|entry| entry.has(index))
+            .map(lookup)
+    }
+
+    /// The term of an entry, or of the nearest before it.
+    pub fn term_at(&self, index: u64) -> u64 {
+        let entry =
+            self.slices.values().rev().find(|s| {
+                s.summary.first_index <= index && s.summary.first_index <= s.last_index()
+            });
+        let terms = entry.map_or(&[][..], |entry| &entry.summary.terms);
+        terms
+            .iter()
+            .rev()
+            .find(|(first, _)| *first <= index)
+            .map_or(0, |(_, term)| *term)
+    }
+
+    /// (first index, term) of each run of one term, from `first_index` on.
+    pub fn terms(&self) -> Vec<(u64, u64)> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for entry in self.slices.values() {
+            let last = entry.last_index();
+            let live = entry
+                .summary
+                .terms
+                .iter()
+                .filter(|(first, _)| *first <= last);
+            for (first, term) in live {
+                if runs.last().is_none_or(|(_, last)| last != term) {
+                    runs.push((*first, *term));
+                }
+            }
+        }
+        let before = runs.partition_point(|(first, _)| *first <= self.first_index);
+        runs.drain(..before.saturating_sub(1));
+        if let Some(run) = runs.first_mut() {
+            run.0 = run.0.max(self.first_index);
+        }
+        runs
+    }
+
+    /// Of each slice, the bytes of its live batches and of all its batches, given where each
+    /// partition starts; a part that is cut by a start counts by its share of offsets.
+    pub fn live_bytes(&self, starts: &BTreeMap<TopicPartition, i64>) -> BTreeMap<u64, LiveBytes> {
+        let mut all: BTreeMap<u64, LiveBytes> = BTreeMap::new();
+        for (partition, parts) in &self.parts {
+            let start = starts.get(partition).copied().unwrap_or(i64::MAX);
+            for part in parts {
+                let Some(entry) = self.slices.get(&part.slice) else {
+                    continue;
+                };
+                let bytes = all.entry(entry.number).or_default();
+                bytes.all += part.bytes;
+                bytes.live += part.live(start);
+            }
+        }
+        all
+    }
+
+    /// What is told of each slice.
+    pub fn infos(&self, droppable: impl Fn(&SliceEntry) -> bool) -> Vec<SliceInfo> {
+        let mut partitions: HashMap<u64, Vec<PartitionSpan>> = HashMap::new();
+        for (partition, parts) in &self.parts {
+            for part in parts {
+                partitions
+                    .entry(part.slice)
+                    .or_default()
+                    .push(PartitionSpan {
+                        partition: *partition,
+                        first_offset: part.first_offset,
+                        next_offset: part.next_offset,
+                        bytes: part.bytes,
+                        max_timestamp_ms: part.max_timestamp_ms,
+                    });
+            }
+        }
+        let info = |(key, entry): (&u64, &SliceEntry)| {
+            let mut spans = partitions.remove(key).unwrap_or_default();
+            spans.sort_unstable_by_key(|span| span.partition);
+            SliceInfo {
+                number: entry.number,
+                bytes: entry.file_bytes,
+                first_index: entry.summary.first_index,
+                last_index: entry.last_index(),
+                max_timestamp_ms: spans.iter().map(|s| s.max_timestamp_ms).max().unwrap_or(-1),
+                partitions: spans,
+                sealed: entry.sealed(),
+                poisoned: entry.poisoned,
+                droppable: droppable(entry),
+            }
+        };
+        self.slices.iter().map(info).collect()
+    }
+
+    /// The parts of one slice.
+    pub fn parts_of(&self, number: u64) -> Vec<SpanRecord> {
+        let Some(key) = self.key_of(number) else {
+            return Vec::new();
+        };
+        let part_of = |(partition, parts): (&TopicPartition, &Vec<Part>)| {
+            let part = parts.iter().find(|part| part.slice == key)?;
+            Some(SpanRecord {
+                partition: *partition,
+                first_offset: part.first_offset,
+                next_offset: part.next_offset,
+                bytes: part.bytes,
+                max_timestamp_ms: part.max_timestamp_ms,
+            })
+        };
+        self.parts.iter().filter_map(part_of).collect()
+    }
+}
+
+/// Bytes of a slice's batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveBytes {
+    pub live: u64,
+    pub all: u64,
+}
+
+impl Part {
+    fn live(&self, start: i64) -> u64 {
+        let offsets = self.next_offset - self.first_offset;
+        let live = self
+            .next_offset
+            .saturating_sub(start.max(self.first_offset))
+            .max(0);
+        (u128::from(self.bytes) * live as u128 / offsets.max(1) as u128) as u64
+    }
+}
+
+fn grow_part(parts: &mut Vec<Part>, slice: u64, batch: &BatchPlace) {
+    match parts.last_mut() {
+        Some(part) if part.slice == slice => {
+            part.next_offset = batch.next_offset();
+            part.bytes += u64::from(batch.len);
+            part.max_timestamp_ms = part.max_timestamp_ms.max(batch.max_timestamp_ms);
+        }
+        _ => parts.push(Part {
+            slice,
+            first_offset: batch.base_offset,
+            next_offset: batch.next_offset(),
+            bytes: u64::from(batch.len),
+            max_timestamp_ms: batch.max_timestamp_ms,
+        }),
+    }
+}
+
+fn lookup(entry: &SliceEntry) -> Lookup {
+    Lookup {
+        number: entry.number,
+        void_from: entry.summary.void_from,
+    }
+}
+
+/// Keeps a growing slice's summary up to date.
+pub fn note_frame(summary: &mut Summary, frame: &FramePlace, stored_bytes: u64) {
+    if summary.first_sequence == 0 {
+        summary.first_sequence = frame.sequence;
+    }
+    summary.last_sequence = frame.sequence;
+    summary.voids_from = summary.voids_from.min(frame.index);
+    summary.first_index = match summary.first_index {
+        0 => frame.index,
+        first => first.min(frame.index),
+    };
+    summary.last_index = frame.index;
+    summary.payload_bytes += stored_bytes;
+    let void = summary
+        .terms
+        .partition_point(|(first, _)| *first < frame.index);
+    summary.terms.truncate(void);
+    if summary
+        .terms
+        .last()
+        .is_none_or(|(_, term)| *term != frame.term)
+    {
+        summary.terms.push((frame.index, frame.term));
+    }
+}
+
+/// A summary before its first frame.
+pub fn empty_summary(store_id: u64, continues: u64) -> Summary {
+    Summary {
+        store_id,
+        continues,
+        voids_from: u64::MAX,
+        void_from: u64::MAX,
+        ..Summary::default()
+    }
+}

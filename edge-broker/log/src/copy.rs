@@ -1,0 +1,69 @@
+//! Copies frames into a new, sealed slice: salvage, evacuation of a poisoned slice, rewriting.
+//!
+//! The stored index is the last thing written: a copy without one does not count, its originals
+//! do. Only after it are they removed or moved aside.
+
+use crate::scan::{Found, SliceHeader, index_of};
+use crate::slice_index::{self, Summary};
+use crate::value;
+use crate::{Disk, DiskError, Slice, catalog};
+
+/// What the copy is to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub number: u64,
+    pub store_id: u64,
+    /// The write before its first one.
+    pub continues: u64,
+    /// The last write it stands for, be it in it or not.
+    pub covers: u64,
+    pub replaces: Vec<u64>,
+    /// Dead batches are left out.
+    pub reduced: bool,
+    /// The smallest index its originals voided in slices before them.
+    pub voids_from: u64,
+    /// Later slices void it from this index on.
+    pub void_from: u64,
+}
+
+/// Writes the copy, synced and sealed. Frames are in write order, at least one.
+pub fn write<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summary, DiskError> {
+    let written = write_slice(disk, plan, frames);
+    if written.is_err() {
+        let _ = disk.remove_slice(plan.number);
+    }
+    written
+}
+
+fn write_slice<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summary, DiskError> {
+    let header = SliceHeader {
+        level: 1,
+        store_id: plan.store_id,
+        continues: plan.continues,
+        replaces: plan.replaces.clone(),
+        reduced: plan.reduced,
+        ..SliceHeader::default()
+    };
+    let slice = disk.create_slice(plan.number)?;
+    slice.put(0, &header.encode())?;
+    let mut summary = catalog::empty_summary(plan.store_id, plan.continues);
+    let mut scratch = Vec::new();
+    for frame in frames {
+        value::encode(&mut scratch, frame.sequence, &frame.envelope, &frame.data);
+        slice.put(frame.sequence, &scratch)?;
+        catalog::note_frame(&mut summary, &frame.place(), scratch.len() as u64);
+    }
+    slice.sync()?;
+    slice.prove()?;
+    drop(slice);
+    disk.seal_slice(plan.number)?;
+    let index = index_of(frames);
+    summary.last_sequence = plan.covers.max(summary.last_sequence);
+    summary.reduced = plan.reduced;
+    summary.replaces = plan.replaces.clone();
+    summary.void_from = plan.void_from;
+    summary.voids_from = summary.voids_from.min(plan.voids_from);
+    summary.partitions = index.spans().collect();
+    slice_index::store(disk, plan.number, &summary, &index)?;
+    Ok(summary)
+}

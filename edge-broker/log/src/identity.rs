@@ -1,0 +1,211 @@
+//! The identity file: who this store is, and how far it is surely durable.
+//!
+//! Two slots of 4 KiB with a counter and a checksum each; the valid one with the higher counter
+//! counts. The slot that was synced last is never overwritten before the other one is synced, so
+//! a torn write leaves what was promised. Store and recovery use it; only they do.
+
+use bytes::{Buf, BufMut};
+
+use crate::{Disk, DiskError, HardState};
+
+const FILE: &str = "identity";
+const MAGIC: [u8; 8] = *b"edgelog1";
+const SLOT_BYTES: usize = 4096;
+const RECORD_BYTES: usize = 8 + 8 + 10 * 8 + 4 + 4 + 4;
+
+/// How far the store is surely durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Write sequence of the last durable frame; 0 = none yet.
+    pub sequence: u64,
+    /// Its checksum.
+    pub crc: u32,
+    /// Its raft index.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    pub store_id: u64,
+    pub boot_count: u64,
+    pub hard_state: HardState,
+    pub mark: Mark,
+    /// Stopped in order.
+    pub clean: bool,
+}
+
+impl Identity {
+    fn encode(&self, counter: u64) -> Vec<u8> {
+        let mut to = Vec::with_capacity(RECORD_BYTES);
+        to.put_slice(&MAGIC);
+        to.put_u64_le(counter);
+        let hard_state = self.hard_state;
+        for number in [
+            self.store_id,
+            self.boot_count,
+            hard_state.term,
+            hard_state.vote,
+            hard_state.commit,
+            self.mark.sequence,
+            self.mark.index,
+            self.mark.term,
+            u64::from(self.clean),
+            0,
+        ] {
+            to.put_u64_le(number);
+        }
+        to.put_u32_le(self.mark.crc);
+        to.put_u32_le(0);
+        to.put_u32_le(crc32c::crc32c(&to));
+        to
+    }
+
+    fn decode(slot: &[u8]) -> Option<(u64, Identity)> {
+        let record = slot.get(..RECORD_BYTES)?;
+        let (body, mut crc) = record.split_at(RECORD_BYTES - 4);
+        if crc.get_u32_le() != crc32c::crc32c(body) {
+            return None;
+        }
+        let mut rest = body.strip_prefix(&MAGIC)?;
+        let counter = rest.get_u64_le();
+        let store_id = rest.get_u64_le();
+        let boot_count = rest.get_u64_le();
+        let hard_state = HardState {
+            term: rest.get_u64_le(),
+            vote: rest.get_u64_le(),
+            commit: rest.get_u64_le(),
+        };
+        let (sequence, index, term) = (rest.get_u64_le(), rest.get_u64_le(), rest.get_u64_le());
+        let clean = rest.get_u64_le() == 1;
+        rest.advance(8);
+        let mark = Mark {
+            sequence,
+            index,
+            term,
+            crc: rest.get_u32_le(),
+        };
+        Some((
+            counter,
+            Identity {
+                store_id,
+                boot_count,
+                hard_state,
+                mark,
+                clean,
+            },
+        ))
+    }
+}
+
+/// The file, open for as long as the store is.
+#[derive(Debug)]
+pub struct IdentityFile {
+    counter: u64,
+    synced_slot: usize,
+    written: Identity,
+    synced_at_ms: u64,
+    dirty: bool,
+    /// The file is to be made anew: a sync of it failed.
+    failed: bool,
+}
+
+/// What the file said.
+pub enum Found {
+    /// There is none.
+    Missing,
+    /// There is one and no slot of it can be read.
+    Damaged,
+    /// A slot.
+    Slot(Identity),
+}
+
+impl IdentityFile {
+    /// Reads the file.
+    pub fn load<D: Disk>(disk: &D) -> Result<(IdentityFile, Found), DiskError> {
+        let bytes = match disk.read_file(FILE, 2 * SLOT_BYTES) {
+            Ok(None) => return Ok((IdentityFile::new(0, true), Found::Missing)),
+            Ok(Some(bytes)) => bytes,
+            Err(_) => return Ok((IdentityFile::new(0, true), Found::Damaged)),
+        };
+        let slots = [0, 1].map(|slot| bytes.get(slot * SLOT_BYTES..).and_then(Identity::decode));
+        let newest = (0..2).max_by_key(|slot| slots[*slot].map(|(counter, _)| counter));
+        match newest.and_then(|slot| slots[slot].map(|found| (slot, found))) {
+            None => Ok((IdentityFile::new(0, true), Found::Damaged)),
+            Some((slot, (counter, identity))) => {
+                let mut file = IdentityFile::new(counter, false);
+                file.synced_slot = slot;
+                file.written = identity;
+                Ok((file, Found::Slot(identity)))
+            }
+        }
+    }
+
+    fn new(counter: u64, failed: bool) -> IdentityFile {
+        IdentityFile {
+            counter,
+            synced_slot: 0,
+            written: Identity::default(),
+            synced_at_ms: 0,
+            dirty: false,
+            failed,
+        }
+    }
+
+    /// What was written last.
+    pub fn current(&self) -> Identity {
+        self.written
+    }
+
+    /// Notes what is to be known after the next sync. An error here is told by [`sync`] again.
+    ///
+    /// [`sync`]: IdentityFile::sync
+    pub fn write<D: Disk>(&mut self, disk: &D, identity: Identity) {
+        self.written = identity;
+        self.counter += 1;
+        self.dirty = true;
+        if self.failed {
+            return;
+        }
+        let offset = (1 - self.synced_slot) * SLOT_BYTES;
+        if disk
+            .write_at(FILE, offset as u64, &identity.encode(self.counter))
+            .is_err()
+        {
+            self.failed = true;
+        }
+    }
+
+    /// Makes what was written durable. A file whose sync failed is not trusted again: a new one
+    /// takes its place.
+    pub fn sync<D: Disk>(&mut self, disk: &D) -> Result<(), DiskError> {
+        if !self.failed && disk.sync_file(FILE).is_ok() {
+            if self.dirty {
+                self.synced_slot = 1 - self.synced_slot;
+            }
+        } else {
+            self.failed = true;
+            let mut bytes = vec![0; 2 * SLOT_BYTES];
+            bytes[..RECORD_BYTES].copy_from_slice(&self.written.encode(self.counter));
+            disk.replace_file(FILE, &bytes)?;
+            self.failed = false;
+            self.synced_slot = 0;
+        }
+        self.dirty = false;
+        self.synced_at_ms = disk.now_ms();
+        Ok(())
+    }
+
+    /// Whether something written waits for a sync for a second or more.
+    pub fn sync_is_due(&self, now_ms: u64) -> bool {
+        self.dirty && now_ms.saturating_sub(self.synced_at_ms) >= SYNC_INTERVAL_MS
+    }
+}
+
+/// What nobody waits for is synced this often.
+const SYNC_INTERVAL_MS: u64 = 1000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,400 @@
+//! The slow work: what one piece of it does. Runs on a thread of its own beside the real disk,
+//! in line on the twin. Chosen and taken note of in `upkeep`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::copy::{self, Plan};
+use crate::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameHeader, item_places};
+use crate::scan::{self, Found};
+use crate::shared::Shared;
+use crate::slice_index::{self, SliceIndex, Summary};
+use crate::value::{self, FLAG_REDUCED};
+use crate::{Disk, DiskError, LostRange, TopicPartition};
+
+/// A piece of work. Numbers of new slices are given by the store.
+pub enum Job {
+    /// Creates the next slice ahead of need.
+    Prepare { number: u64 },
+    /// Closes a slice for good.
+    Seal {
+        number: u64,
+        summary: Box<Summary>,
+        index: Box<SliceIndex>,
+    },
+    /// Removes a slice that is in no catalog; first notes what it voided in older ones.
+    Remove {
+        number: u64,
+        voided: Vec<(u64, Summary)>,
+    },
+    /// Moves a slice that is in no catalog aside.
+    Quarantine { number: u64 },
+    /// Copies a slice that is not to be trusted, and gets rid of it.
+    Rescue { source: Source, number: u64 },
+    /// Copies what is alive of neighbouring slices into one.
+    Rewrite {
+        sources: Vec<Source>,
+        number: u64,
+        starts: Arc<BTreeMap<TopicPartition, i64>>,
+    },
+}
+
+/// A slice to copy, as the catalog knows it.
+pub struct Source {
+    pub number: u64,
+    pub summary: Summary,
+    pub live: Option<SliceIndex>,
+}
+
+/// What came of it.
+pub enum Outcome<D: Disk> {
+    Prepared {
+        number: u64,
+        slice: Arc<D::Slice>,
+    },
+    Sealed {
+        number: u64,
+        summary: Box<Summary>,
+        file_bytes: u64,
+    },
+    Removed,
+    Quarantined {
+        name: String,
+    },
+    Rescued {
+        old: u64,
+        copied: Option<(u64, Box<Summary>)>,
+        lost: Option<LostRange>,
+    },
+    Rewritten {
+        old: Vec<u64>,
+        copied: Option<(u64, Box<Summary>)>,
+    },
+    Failed {
+        job: Job,
+        error: DiskError,
+    },
+}
+
+impl Job {
+    /// What it is, in words.
+    pub fn what(&self) -> String {
+        match self {
+            Job::Prepare { .. } => "creating the next slice".into(),
+            Job::Seal { number, .. } => format!("sealing slice {number}"),
+            Job::Remove { number, .. } => format!("removing slice {number}"),
+            Job::Quarantine { number } => format!("moving slice {number} aside"),
+            Job::Rescue { source, .. } => format!("copying slice {}", source.number),
+            Job::Rewrite { sources, .. } => format!("rewriting {} slices", sources.len()),
+        }
+    }
+}
+
+/// Does it.
+pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
+    let done = match &job {
+        Job::Prepare { number } => {
+            shared
+                .disk
+                .create_slice(*number)
+                .map(|slice| Outcome::Prepared {
+                    number: *number,
+                    slice: Arc::new(slice),
+                })
+        }
+        Job::Seal {
+            number,
+            summary,
+            index,
+        } => seal(shared, *number, summary, index),
+        Job::Remove { number, voided } => remove(shared, *number, voided),
+        Job::Quarantine { number } => quarantine(shared, *number),
+        Job::Rescue { source, number } => rescue(shared, source, *number),
+        Job::Rewrite {
+            sources,
+            number,
+            starts,
+        } => rewrite(shared, sources, *number, starts),
+    };
+    done.unwrap_or_else(|error| Outcome::Failed { job, error })
+}
+
+fn busy(number: u64) -> DiskError {
+    DiskError::Io(format!("slice {number} is being read"))
+}
+
+fn seal<D: Disk>(
+    shared: &Shared<D>,
+    number: u64,
+    summary: &Summary,
+    index: &SliceIndex,
+) -> Result<Outcome<D>, DiskError> {
+    if !shared.shut(number) {
+        return Err(busy(number));
+    }
+    let mut summary = summary.clone();
+    summary.partitions = index.spans().collect();
+    let sealed = shared
+        .disk
+        .seal_slice(number)
+        .and_then(|()| slice_index::store(&shared.disk, number, &summary, index));
+    shared.reopen(number);
+    sealed?;
+    let file_bytes = shared.disk.slice_bytes(number);
+    Ok(Outcome::Sealed {
+        number,
+        summary: Box::new(summary),
+        file_bytes,
+    })
+}
+
+fn remove<D: Disk>(
+    shared: &Shared<D>,
+    number: u64,
+    voided: &[(u64, Summary)],
+) -> Result<Outcome<D>, DiskError> {
+    for (older, summary) in voided {
+        let index = shared.index(*older)?;
+        slice_index::store(&shared.disk, *older, summary, &index)?;
+    }
+    if !shared.shut(number) {
+        return Err(busy(number));
+    }
+    let removed = shared.disk.remove_slice(number);
+    shared.reopen(number);
+    removed.map(|()| Outcome::Removed)
+}
+
+fn quarantine<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, DiskError> {
+    if !shared.shut(number) {
+        return Err(busy(number));
+    }
+    let moved = shared.disk.quarantine_slice(number);
+    shared.reopen(number);
+    moved.map(|name| Outcome::Quarantined { name })
+}
+
+/// Copies everything that can be read of a slice, frame by frame. What its index names and nobody
+/// finds is lost, exactly.
+fn rescue<D: Disk>(
+    shared: &Shared<D>,
+    source: &Source,
+    number: u64,
+) -> Result<Outcome<D>, DiskError> {
+    let known = match &source.live {
+        Some(live) => Some(live.clone()),
+        None => slice_index::load(&shared.disk, source.number),
+    };
+    let frames = readable(shared, source, known.as_ref())?;
+    let lost = match &known {
+        Some(known) => lost_frames(source.number, known, &frames),
+        None => lost_offsets(source, &frames),
+    };
+    let plan = Plan {
+        number,
+        store_id: source.summary.store_id,
+        continues: source.summary.continues,
+        covers: source.summary.last_sequence,
+        replaces: vec![source.number],
+        reduced: source.summary.reduced,
+        voids_from: source.summary.voids_from,
+        void_from: source.summary.void_from,
+    };
+    let copied = match frames.is_empty() {
+        true => None,
+        false => Some((number, Box::new(copy::write(&shared.disk, &plan, &frames)?))),
+    };
+    Ok(Outcome::Rescued {
+        old: source.number,
+        copied,
+        lost,
+    })
+}
+
+/// The frames that count and can be read: through the open slice, else from its raw bytes.
+fn readable<D: Disk>(
+    shared: &Shared<D>,
+    source: &Source,
+    known: Option<&SliceIndex>,
+) -> Result<Vec<Found>, DiskError> {
+    if let Some(known) = known
+        && let Ok(slice) = shared.slice(source.number)
+        && let Ok(frames) = read_all(&*slice, known)
+    {
+        return Ok(frames);
+    }
+    let last = source.summary.last_sequence;
+    let mut scanned = scan::scan_salvage(&shared.disk, source.number)?;
+    match known {
+        Some(known) => scanned.frames.retain(|frame| {
+            known
+                .frame_at(frame.envelope.index)
+                .is_some_and(|k| k.sequence == frame.sequence)
+        }),
+        None => {
+            let index = scanned.index_to(last);
+            scanned.frames.retain(|frame| {
+                index
+                    .frame_at(frame.envelope.index)
+                    .is_some_and(|k| k.sequence == frame.sequence)
+            });
+        }
+    }
+    Ok(scanned.frames)
+}
+
+fn read_all<S: crate::Slice>(slice: &S, index: &SliceIndex) -> Result<Vec<Found>, DiskError> {
+    let read = |frame: &slice_index::FramePlace| {
+        let stored = value::read_frame(&|s, p| slice.get(s, p), frame.sequence)?;
+        let stored = stored
+            .ok_or_else(|| DiskError::Damaged(format!("write {} is gone", frame.sequence)))?;
+        Ok(Found::new(frame.sequence, stored))
+    };
+    index.frames.iter().map(read).collect()
+}
+
+fn lost_frames(number: u64, known: &SliceIndex, found: &[Found]) -> Option<LostRange> {
+    let is_found = |sequence| {
+        found
+            .binary_search_by_key(&sequence, |f| f.sequence)
+            .is_ok()
+    };
+    let gone: Vec<bool> = known
+        .frames
+        .iter()
+        .map(|frame| !is_found(frame.sequence))
+        .collect();
+    let lost = known.frames.iter().zip(&gone).filter(|(_, gone)| **gone);
+    let indexes: Vec<u64> = lost.map(|(frame, _)| frame.index).collect();
+    let mut partitions = Vec::new();
+    for (partition, batches) in &known.partitions {
+        let lost = batches.iter().filter(|batch| gone[batch.frame as usize]);
+        for batch in lost {
+            join(
+                &mut partitions,
+                *partition,
+                batch.base_offset,
+                batch.next_offset() - 1,
+            );
+        }
+    }
+    Some(LostRange {
+        first_index: *indexes.first()?,
+        last_index: *indexes.last()?,
+        partitions,
+        cause: format!("{} damaged frames in slice {number}", indexes.len()),
+    })
+}
+
+/// Without an index: the offsets that the slice is known to span and nobody finds.
+fn lost_offsets(source: &Source, found: &[Found]) -> Option<LostRange> {
+    let index = scan::index_of(found);
+    let mut partitions = Vec::new();
+    for span in &source.summary.partitions {
+        let batches = index
+            .partitions
+            .get(&span.partition)
+            .map_or(&[][..], Vec::as_slice);
+        let mut next = span.first_offset;
+        for batch in batches {
+            if batch.base_offset > next {
+                join(&mut partitions, span.partition, next, batch.base_offset - 1);
+            }
+            next = batch.next_offset();
+        }
+        if next < span.next_offset {
+            join(&mut partitions, span.partition, next, span.next_offset - 1);
+        }
+    }
+    (!partitions.is_empty()).then(|| LostRange {
+        first_index: source.summary.first_index,
+        last_index: source.summary.last_index,
+        partitions,
+        cause: format!(
+            "damaged frames in slice {}, whose index is gone",
+            source.number
+        ),
+    })
+}
+
+fn join(
+    ranges: &mut Vec<(TopicPartition, i64, i64)>,
+    partition: TopicPartition,
+    first: i64,
+    last: i64,
+) {
+    match ranges.last_mut() {
+        Some((same, _, end)) if *same == partition && *end + 1 == first => *end = last,
+        _ => ranges.push((partition, first, last)),
+    }
+}
+
+fn rewrite<D: Disk>(
+    shared: &Shared<D>,
+    sources: &[Source],
+    number: u64,
+    starts: &BTreeMap<TopicPartition, i64>,
+) -> Result<Outcome<D>, DiskError> {
+    let mut frames = Vec::new();
+    for source in sources {
+        let index = shared.index(source.number)?;
+        let slice = shared.slice(source.number)?;
+        let read = read_all(&*slice, &index);
+        if let Err(DiskError::Damaged(_)) = read {
+            shared.note_damage(source.number);
+        }
+        let live = read?
+            .into_iter()
+            .filter(|f| f.envelope.index < source.summary.void_from);
+        frames.extend(live.filter_map(|frame| reduce(frame, starts)));
+    }
+    let old = sources.iter().map(|source| source.number).collect();
+    let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
+        return Ok(Outcome::Rewritten { old, copied: None });
+    };
+    let plan = Plan {
+        number,
+        store_id: first.summary.store_id,
+        continues: first.summary.continues,
+        covers: last.summary.last_sequence,
+        replaces: sources.iter().map(|source| source.number).collect(),
+        reduced: true,
+        voids_from: sources
+            .iter()
+            .map(|s| s.summary.voids_from)
+            .min()
+            .unwrap_or(u64::MAX),
+        void_from: u64::MAX,
+    };
+    let copied = match frames.is_empty() {
+        true => None,
+        false => Some((number, Box::new(copy::write(&shared.disk, &plan, &frames)?))),
+    };
+    Ok(Outcome::Rewritten { old, copied })
+}
+
+/// A frame without its dead batches and control entries; `None` when nothing is left.
+fn reduce(mut frame: Found, starts: &BTreeMap<TopicPartition, i64>) -> Option<Found> {
+    let header = FrameHeader::decode(&frame.data).ok()?;
+    if header.proposer_term != frame.envelope.term {
+        return None;
+    }
+    let mut builder = FrameBuilder::with_capacity(&header, FRAME_HEADER_BYTES);
+    for place in item_places(&frame.data).map_while(Result::ok) {
+        let Some(partition) = place.partition else {
+            continue;
+        };
+        let start = starts.get(&partition).copied().unwrap_or(i64::MAX);
+        let batch = &frame.data[place.range()];
+        if slice_index::batch_place(batch).is_some_and(|found| found.next_offset() > start) {
+            builder.push_batch(partition, batch);
+        }
+    }
+    if builder.items() == 0 {
+        return None;
+    }
+    frame.data = builder.finish().to_vec();
+    frame.envelope.data_bytes = frame.data.len() as u32;
+    frame.envelope.flags |= FLAG_REDUCED;
+    Some(frame)
+}

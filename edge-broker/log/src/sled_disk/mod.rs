@@ -1,0 +1,250 @@
+//! The real disk: folders and files, one sled Db per slice. The only place that knows sled.
+//!
+//! ```text
+//! <dir>/lock               held while this process lives
+//! <dir>/identity           two slots, written in place
+//! <dir>/checkpoint/<index>
+//! <dir>/slices/<n>/        conf, db, blobs/, snap.*   sled's;  index   ours
+//! <dir>/slices/<n>.dead    being removed
+//! <dir>/quarantine/<n>
+//! ```
+//! What sled 0.34.7 needs to be safe is in `slice.rs`, each rule where it applies.
+
+mod files;
+mod slice;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustix::fs::FlockOperation;
+
+use crate::{Disk, DiskError, StoreConfig};
+pub use slice::SledSlice;
+
+/// A data folder, locked by this process while it lives.
+pub struct SledDisk {
+    dir: PathBuf,
+    cache_bytes: u64,
+    started: Instant,
+    /// Holds the lock.
+    _lock: File,
+    identity: files::InPlace,
+    io: files::DeviceCounter,
+}
+
+fn io_error(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> DiskError {
+    let what = format!("{what} {}", path.display());
+    move |error| disk_error(&what, &error)
+}
+
+fn disk_error(what: &str, error: &std::io::Error) -> DiskError {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => DiskError::Full,
+        _ => DiskError::Io(format!("{what}: {error}")),
+    }
+}
+
+impl SledDisk {
+    /// Creates the folder if need be and locks it.
+    pub fn open(dir: &Path, config: &StoreConfig) -> Result<SledDisk, DiskError> {
+        for folder in ["slices", "checkpoint", "quarantine"] {
+            let path = dir.join(folder);
+            fs::create_dir_all(&path).map_err(io_error("create", &path))?;
+        }
+        let lock = lock(dir)?;
+        files::remove_leftovers(dir);
+        files::sync_folder(dir)?;
+        if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+            // The folder above may belong to somebody else; then its owner created ours.
+            let _ = files::sync_folder(parent);
+        }
+        Ok(SledDisk {
+            dir: dir.to_path_buf(),
+            cache_bytes: config.cache_bytes,
+            started: Instant::now(),
+            _lock: lock,
+            identity: files::InPlace::default(),
+            io: files::DeviceCounter::new(),
+        })
+    }
+
+    /// The data folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn slice_dir(&self, number: u64) -> PathBuf {
+        self.dir.join("slices").join(number.to_string())
+    }
+}
+
+/// One process per data folder.
+fn lock(dir: &Path) -> Result<File, DiskError> {
+    let path = dir.join("lock");
+    let mut options = fs::OpenOptions::new();
+    let file = options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path);
+    let file = file.map_err(io_error("open", &path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            // For people who look; the lock itself is the kernel's.
+            let _ = file.set_len(0);
+            let _ = std::io::Write::write_all(
+                &mut &file,
+                format!("{}\n", std::process::id()).as_bytes(),
+            );
+            Ok(file)
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let pid = fs::read_to_string(&path).unwrap_or_default();
+            Err(DiskError::Locked(format!("pid {}", pid.trim())))
+        }
+        Err(error) => Err(disk_error("lock", &error.into())),
+    }
+}
+
+impl Disk for SledDisk {
+    type Slice = SledSlice;
+
+    fn slice_numbers(&self) -> Result<Vec<u64>, DiskError> {
+        let path = self.dir.join("slices");
+        let entries = fs::read_dir(&path).map_err(io_error("list", &path))?;
+        let name =
+            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let mut numbers: Vec<u64> = entries.filter_map(|e| name(e)?.parse().ok()).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn create_slice(&self, number: u64) -> Result<SledSlice, DiskError> {
+        SledSlice::create(&self.slice_dir(number), self.cache_bytes)
+    }
+
+    fn open_slice(&self, number: u64) -> Result<SledSlice, DiskError> {
+        SledSlice::open(&self.slice_dir(number), self.cache_bytes)
+    }
+
+    fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
+        slice::seal(&self.slice_dir(number), self.cache_bytes)
+    }
+
+    fn salvage_slice(
+        &self,
+        number: u64,
+        found: &mut dyn FnMut(u64, u32, &[u8]),
+    ) -> Result<(), DiskError> {
+        slice::salvage(&self.slice_dir(number), found)
+    }
+
+    fn slice_bytes(&self, number: u64) -> u64 {
+        files::folder_bytes(&self.slice_dir(number))
+    }
+
+    fn remove_slice(&self, number: u64) -> Result<(), DiskError> {
+        let (from, to) = (
+            self.slice_dir(number),
+            self.dir.join(format!("slices/{number}.dead")),
+        );
+        fs::rename(&from, &to).map_err(io_error("remove", &from))?;
+        files::sync_folder(&self.dir.join("slices"))?;
+        fs::remove_dir_all(&to).map_err(io_error("remove", &to))
+    }
+
+    fn quarantine_slice(&self, number: u64) -> Result<String, DiskError> {
+        let folder = self.dir.join("quarantine");
+        let to = (0..)
+            .map(|copy| match copy {
+                0 => folder.join(number.to_string()),
+                copy => folder.join(format!("{number}.{copy}")),
+            })
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| folder.join(number.to_string()));
+        let from = self.slice_dir(number);
+        fs::rename(&from, &to).map_err(io_error("quarantine", &from))?;
+        files::sync_folder(&folder)?;
+        files::sync_folder(&self.dir.join("slices"))?;
+        Ok(to
+            .strip_prefix(&self.dir)
+            .unwrap_or(&to)
+            .display()
+            .to_string())
+    }
+
+    fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
+        files::read(&self.dir.join(name), bytes_max)
+    }
+
+    fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        self.identity.forget(name);
+        files::replace(&self.dir.join(name), bytes)
+    }
+
+    fn remove_file(&self, name: &str) -> Result<(), DiskError> {
+        let path = self.dir.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(disk_error("remove", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError> {
+        let path = self.dir.join(folder);
+        let entries = fs::read_dir(&path).map_err(io_error("list", &path))?;
+        let name =
+            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+        let names = entries
+            .filter_map(name)
+            .filter(|name| !name.ends_with(files::TEMPORARY));
+        Ok(names.map(|name| format!("{folder}/{name}")).collect())
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.identity.write_at(&self.dir, name, offset, bytes)
+    }
+
+    fn sync_file(&self, name: &str) -> Result<(), DiskError> {
+        self.identity.sync(&self.dir, name)
+    }
+
+    fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        files::allocate(&self.dir.join(name), bytes)
+    }
+
+    fn bytes_used(&self) -> u64 {
+        files::folder_bytes(&self.dir)
+    }
+
+    fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(&self.dir).map_or(u64::MAX, |stat| stat.f_bavail * stat.f_frsize)
+    }
+
+    fn device_bytes(&self) -> u64 {
+        self.io.bytes()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    fn random(&self) -> u64 {
+        uuid::Uuid::new_v4().as_u64_pair().0 | 1
+    }
+
+    fn background(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

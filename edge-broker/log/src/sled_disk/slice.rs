@@ -1,0 +1,308 @@
+//! A slice in a sled Db, and the rules under which sled 0.34.7 keeps what it was given.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::files::{folder_bytes, sync_folder};
+use super::{disk_error, io_error};
+use crate::value::{self, VALUE_HEAD_BYTES};
+use crate::{DiskError, Slice, VALUE_BYTES_MAX};
+
+/// A slice in a sled Db.
+pub struct SledSlice {
+    db: sled::Db,
+    /// Our own handle of sled's `db` file, for the sync that sled does not do.
+    file: File,
+    path: PathBuf,
+}
+
+fn key(sequence: u64, part: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&sequence.to_be_bytes());
+    key[8..].copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn key_parts(key: &[u8]) -> Option<(u64, u32)> {
+    let (sequence, part) = key.split_at_checked(8)?;
+    Some((
+        u64::from_be_bytes(sequence.try_into().ok()?),
+        u32::from_be_bytes(part.try_into().ok()?),
+    ))
+}
+
+fn sled_error(what: &str, error: sled::Error) -> DiskError {
+    match error {
+        sled::Error::Io(error) => disk_error(what, &error),
+        sled::Error::Corruption { .. } => DiskError::Damaged(format!("{what}: {error}")),
+        other => DiskError::Io(format!("{what}: {other}")),
+    }
+}
+
+impl SledSlice {
+    /// Creates a slice; sled syncs neither its files nor their names, so we do.
+    pub fn create(path: &Path, cache_bytes: u64) -> Result<SledSlice, DiskError> {
+        let slice = SledSlice::open_db(path, cache_bytes)?;
+        let conf = path.join("conf");
+        File::open(&conf)
+            .and_then(|file| file.sync_all())
+            .map_err(io_error("sync", &conf))?;
+        slice
+            .db
+            .flush()
+            .map_err(|error| sled_error("flush", error))?;
+        slice.file.sync_all().map_err(io_error("sync", path))?;
+        sync_folder(path)?;
+        path.parent().map_or(Ok(()), sync_folder)?;
+        Ok(slice)
+    }
+
+    /// Opens an existing slice.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<SledSlice, DiskError> {
+        if !path.join("db").exists() {
+            return Err(DiskError::Damaged(format!(
+                "{} has no db file",
+                path.display()
+            )));
+        }
+        move_away_damaged_conf(path)?;
+        remove_half_snapshots(path);
+        SledSlice::open_db(path, cache_bytes)
+    }
+
+    fn open_db(path: &Path, cache_bytes: u64) -> Result<SledSlice, DiskError> {
+        let db = open_guarded(path, cache_bytes)?;
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path.join("db"));
+        let file = file.map_err(io_error("open", path))?;
+        Ok(SledSlice {
+            db,
+            file,
+            path: path.to_path_buf(),
+        })
+    }
+}
+
+/// sled panics on some damage while it opens, so it opens in a thread of its own. A Db that was
+/// just closed may hold its lock a moment longer than its last handle.
+fn open_guarded(path: &Path, cache_bytes: u64) -> Result<sled::Db, DiskError> {
+    let mut waited_ms = 0;
+    loop {
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None);
+        let thread = std::thread::Builder::new()
+            .name("slice-open".into())
+            .spawn(move || catch_unwind(AssertUnwindSafe(|| config.open())));
+        let thread = thread.map_err(io_error("open", path))?;
+        let what = || format!("open {}", path.display());
+        match thread.join() {
+            Ok(Ok(Ok(db))) => return Ok(db),
+            Ok(Ok(Err(error))) => {
+                let locked = error.to_string().contains("could not acquire lock");
+                if !locked || waited_ms >= LOCK_WAIT_MS_MAX {
+                    return Err(sled_error(&what(), error));
+                }
+                std::thread::sleep(Duration::from_millis(LOCK_STEP_MS));
+                waited_ms += LOCK_STEP_MS;
+            }
+            Ok(Err(_)) | Err(_) => {
+                return Err(DiskError::Damaged(format!("{}: sled panicked", what())));
+            }
+        }
+    }
+}
+
+const LOCK_STEP_MS: u64 = 5;
+const LOCK_WAIT_MS_MAX: u64 = 2000;
+
+/// sled never syncs `conf`: after a power cut it may be short, zeroed or cut between its two
+/// writes, and sled would refuse the slice. It holds only constants, so sled writes it anew.
+fn move_away_damaged_conf(path: &Path) -> Result<(), DiskError> {
+    let conf = path.join("conf");
+    let Ok(bytes) = fs::read(&conf) else {
+        return Ok(());
+    };
+    if bytes == CONF {
+        return Ok(());
+    }
+    let aside = path.join("conf.damaged");
+    fs::rename(&conf, &aside).map_err(io_error("move away", &conf))
+}
+
+/// `conf` as sled 0.34.7 writes it with the settings used here, its checksum included.
+const CONF: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
+
+/// A snapshot that a power cut left half written makes sled refuse the slice.
+fn remove_half_snapshots(path: &Path) {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with("generating") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The second open: a slice that was not opened since its last write would write more than a
+/// megabyte the next time, and fail on a full disk. Closed before and after.
+pub fn seal(path: &Path, cache_bytes: u64) -> Result<(), DiskError> {
+    let slice = SledSlice::open(path, cache_bytes)?;
+    let file = slice.file.try_clone().map_err(io_error("sync", path))?;
+    drop(slice);
+    file.sync_all().map_err(io_error("sync", path))?;
+    for entry in fs::read_dir(path)
+        .map_err(io_error("list", path))?
+        .flatten()
+    {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("snap.") {
+            let synced = File::open(entry.path()).and_then(|file| file.sync_all());
+            synced.map_err(io_error("sync", path))?;
+        }
+    }
+    sync_folder(path)
+}
+
+/// Finds our values in sled's file without sled: they name and check themselves.
+pub fn salvage(path: &Path, found: &mut dyn FnMut(u64, u32, &[u8])) -> Result<(), DiskError> {
+    let db = path.join("db");
+    let mut file = File::open(&db).map_err(io_error("open", &db))?;
+    let mut bytes = Vec::new();
+    // A sector that cannot be read ends this pass; the next begins behind it.
+    if file.read_to_end(&mut bytes).is_err() {
+        bytes = read_around_errors(&file);
+    }
+    let mut at = 0;
+    while let Some(next) = find(&bytes[at..], &value::MAGIC) {
+        at += next;
+        match value::check_prefix(&bytes[at..]) {
+            Some(head) => {
+                let len = VALUE_HEAD_BYTES + head.payload_bytes;
+                found(head.sequence, head.part, &bytes[at..at + len]);
+                at += len;
+            }
+            None => at += 1,
+        }
+    }
+    Ok(())
+}
+
+fn find(bytes: &[u8], what: &[u8; 4]) -> Option<usize> {
+    let first = what[0];
+    let mut at = 0;
+    while let Some(next) = bytes.get(at..)?.iter().position(|byte| *byte == first) {
+        at += next;
+        if bytes[at..].starts_with(what) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+fn read_around_errors(file: &File) -> Vec<u8> {
+    let len = file.metadata().map_or(0, |meta| meta.len()) as usize;
+    let mut bytes = vec![0; len];
+    for (block, chunk) in bytes.chunks_mut(4096).enumerate() {
+        // What cannot be read stays zero; the values in it fail their checks.
+        let _ = file.read_exact_at(chunk, block as u64 * 4096);
+    }
+    bytes
+}
+
+impl Slice for SledSlice {
+    fn put(&self, sequence: u64, values: &[u8]) -> Result<(), DiskError> {
+        for (part, value) in values.chunks(VALUE_BYTES_MAX).enumerate() {
+            let done = self.db.insert(key(sequence, part as u32), value);
+            done.map_err(|error| sled_error("write", error))?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        // sled's flush writes its buffers out and calls `sync_file_range`, which is no sync.
+        self.db
+            .flush()
+            .map_err(|error| sled_error("flush", error))?;
+        self.file.sync_data().map_err(io_error("sync", &self.path))
+    }
+
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError> {
+        let got = catch_unwind(AssertUnwindSafe(|| self.db.get(key(sequence, part))));
+        match got {
+            Ok(Ok(value)) => Ok(value.map(|value| value.to_vec())),
+            Ok(Err(error)) => Err(sled_error("read", error)),
+            Err(_) => Err(DiskError::Damaged(format!(
+                "sled panicked on write {sequence}"
+            ))),
+        }
+    }
+
+    fn next_key(&self, after: (u64, u32)) -> Result<Option<(u64, u32)>, DiskError> {
+        let next = catch_unwind(AssertUnwindSafe(|| self.db.get_gt(key(after.0, after.1))));
+        match next {
+            Ok(Ok(found)) => Ok(found.and_then(|(key, _)| key_parts(&key))),
+            Ok(Err(error)) => Err(sled_error("read", error)),
+            Err(_) => Err(DiskError::Damaged("sled panicked on a scan".into())),
+        }
+    }
+
+    fn prove(&self) -> Result<(), DiskError> {
+        let path = self.path.join("db");
+        let cached = fs::read(&path).map_err(io_error("read", &path))?;
+        if read_uncached(&path)? == cached {
+            return Ok(());
+        }
+        Err(DiskError::Io(format!(
+            "{} does not read back what was synced",
+            path.display()
+        )))
+    }
+
+    fn bytes(&self) -> u64 {
+        self.file
+            .metadata()
+            .map_or_else(|_| folder_bytes(&self.path), |meta| meta.len())
+    }
+}
+
+/// Reads a file from the device: past the page cache where that is possible, else after asking
+/// the kernel to forget it.
+fn read_uncached(path: &Path) -> Result<Vec<u8>, DiskError> {
+    use rustix::fs::{Advice, Mode, OFlags};
+    let direct = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECT, Mode::empty());
+    if let Ok(file) = direct
+        && let Ok(bytes) = read_aligned(&File::from(file))
+    {
+        return Ok(bytes);
+    }
+    let file = File::open(path).map_err(io_error("open", path))?;
+    let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+    fs::read(path).map_err(io_error("read", path))
+}
+
+/// `O_DIRECT` wants memory, place and length aligned.
+fn read_aligned(file: &File) -> std::io::Result<Vec<u8>> {
+    const BLOCK: usize = 4096;
+    const CHUNK: usize = 1 << 20;
+    let mut memory = vec![0_u8; CHUNK + BLOCK];
+    let shift = memory.as_ptr().align_offset(BLOCK);
+    let window = &mut memory[shift..shift + CHUNK];
+    let mut bytes = Vec::new();
+    loop {
+        let len = file.read_at(window, bytes.len() as u64)?;
+        bytes.extend_from_slice(&window[..len]);
+        if len < CHUNK {
+            return Ok(bytes);
+        }
+    }
+}

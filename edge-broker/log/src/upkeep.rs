@@ -1,0 +1,545 @@
+//! The work off the append path: what is to be done next, and what came of it.
+//!
+//! ```text
+//! maintain ─> identity sync, room ─> outcome of the last job ─> choose ─> worker thread
+//!                                          │                                  │
+//!                                       catalog  <────────────────────────────┘
+//! ```
+//! One job at a time. Beside the real disk a thread does it, so that an append never waits for a
+//! slice being sealed; on the twin it is done in line, so that a seed tells everything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use crate::catalog::{Catalog, SliceEntry};
+use crate::jobs::{self, Job, Outcome, Source};
+use crate::shared::Shared;
+use crate::slice_index::Summary;
+use crate::{Disk, DiskError, LostRange, Maintained, Store};
+
+/// What is under way and what waits.
+pub struct Upkeep<D: Disk> {
+    background: bool,
+    worker: Option<Worker<D>>,
+    running: Option<Running>,
+    gone: Vec<Gone>,
+    failures: u32,
+    not_before_ms: u64,
+    looked_at_ms: u64,
+    /// Starts or checkpoint moved since retention looked last.
+    stale: bool,
+    /// What was done since the last call.
+    report: Maintained,
+    /// Folders moved aside.
+    pub quarantined: u64,
+}
+
+/// A slice in no catalog, to be got rid of.
+#[derive(Debug)]
+struct Gone {
+    number: u64,
+    /// What it voided in older slices, with their summaries: noted there first.
+    voided: Vec<(u64, Summary)>,
+    quarantine: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Running {
+    Prepare,
+    Other,
+}
+
+struct Worker<D: Disk> {
+    jobs: Option<SyncSender<Job>>,
+    done: Receiver<Outcome<D>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<D: Disk> Worker<D> {
+    fn start(shared: Arc<Shared<D>>) -> std::io::Result<Worker<D>> {
+        let (jobs, todo) = sync_channel::<Job>(1);
+        let (tell, done) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("log-upkeep".into())
+            .spawn(move || {
+                for job in todo {
+                    if tell.send(jobs::run(&shared, job)).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Worker {
+            jobs: Some(jobs),
+            done,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl<D: Disk> Drop for Worker<D> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // The last outcome fits the channel, so the thread never waits for us.
+            let _ = thread.join();
+        }
+    }
+}
+
+const LOOK_INTERVAL_MS: u64 = 200;
+const RETRY_MS_MIN: u64 = 500;
+const RETRY_MS_MAX: u64 = 60_000;
+
+/// The next slice is created once this share of the newest one is used, in percent.
+const PREPARE_AT_PERCENT: u64 = 25;
+
+/// Mostly dead slices are rewritten from this use of the store's limit on, in percent.
+const REWRITE_AT_PERCENT: u64 = 60;
+
+/// A slice is mostly dead when less than this share of it lives, in percent.
+const MOSTLY_DEAD_PERCENT: u64 = 25;
+
+impl<D: Disk> Upkeep<D> {
+    /// Nothing to do yet.
+    pub fn new(background: bool) -> Upkeep<D> {
+        Upkeep {
+            background,
+            worker: None,
+            running: None,
+            gone: Vec::new(),
+            failures: 0,
+            not_before_ms: 0,
+            looked_at_ms: 0,
+            stale: true,
+            report: Maintained::default(),
+            quarantined: 0,
+        }
+    }
+
+    /// Removes a slice that is in no catalog, when there is time.
+    pub fn remove_later(&mut self, number: u64) {
+        self.gone.push(Gone {
+            number,
+            voided: Vec::new(),
+            quarantine: false,
+        });
+    }
+
+    /// What retention looks at has changed.
+    pub fn look_again(&mut self) {
+        self.stale = true;
+    }
+}
+
+impl<D: Disk> Store<D> {
+    pub(crate) fn do_upkeep(&mut self) -> Maintained {
+        let now_ms = self.shared.disk.now_ms();
+        if self.identity.sync_is_due(now_ms)
+            && let Err(error) = self.sync_identity()
+        {
+            log::error!("identity file is not synced: {error}");
+        }
+        if now_ms.saturating_sub(self.upkeep.looked_at_ms) >= LOOK_INTERVAL_MS {
+            self.upkeep.looked_at_ms = now_ms;
+            self.room.look(&self.shared.disk);
+        }
+        self.collect(false);
+        let mut more = false;
+        if self.upkeep.running.is_none()
+            && now_ms >= self.upkeep.not_before_ms
+            && let Some(job) = self.choose()
+        {
+            self.hand_over(job);
+            more = self.upkeep.running.is_none() && self.upkeep.failures == 0;
+        }
+        Maintained {
+            more,
+            append_bytes_left: self.append_bytes_left(),
+            filesystem_full: self.room.filesystem_full(),
+            ..std::mem::take(&mut self.upkeep.report)
+        }
+    }
+
+    /// Waits for the job under way; nothing new is begun.
+    pub(crate) fn finish_upkeep(&mut self) {
+        self.collect(true);
+        self.upkeep.worker = None;
+    }
+
+    /// The slice created ahead, waiting for it if it is just being created.
+    pub(crate) fn take_prepared(&mut self) -> Option<(u64, Arc<D::Slice>)> {
+        if self.next.is_none() && self.upkeep.running == Some(Running::Prepare) {
+            self.collect(true);
+        }
+        self.next.take()
+    }
+
+    /// Copies a slice that could not be synced, in line: appends wait for it.
+    pub(crate) fn evacuate(&mut self, number: u64) -> Result<(), DiskError> {
+        let Some(source) = source(&self.shared.catalog(), number) else {
+            return Ok(());
+        };
+        let job = Job::Rescue {
+            source,
+            number: self.take_number(),
+        };
+        match jobs::run(&self.shared, job) {
+            Outcome::Failed { error, .. } => Err(error),
+            outcome => {
+                self.note(outcome);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+
+    fn hand_over(&mut self, job: Job) {
+        self.upkeep.running = Some(match job {
+            Job::Prepare { .. } => Running::Prepare,
+            _ => Running::Other,
+        });
+        if self.upkeep.background {
+            if self.upkeep.worker.is_none() {
+                self.upkeep.worker = Worker::start(Arc::clone(&self.shared)).ok();
+            }
+            if let Some(worker) = self.upkeep.worker.as_ref()
+                && let Some(jobs) = worker.jobs.as_ref()
+                && jobs.send(job).is_ok()
+            {
+                return;
+            }
+            self.upkeep.running = None;
+            return;
+        }
+        let outcome = jobs::run(&self.shared, job);
+        self.upkeep.running = None;
+        self.note(outcome);
+    }
+
+    /// Takes note of the job that ended, if one did.
+    fn collect(&mut self, wait: bool) {
+        if self.upkeep.running.is_none() {
+            return;
+        }
+        let Some(worker) = self.upkeep.worker.as_ref() else {
+            return;
+        };
+        let outcome = match wait {
+            true => worker.done.recv().ok(),
+            false => worker.done.try_recv().ok(),
+        };
+        if let Some(outcome) = outcome {
+            self.upkeep.running = None;
+            self.note(outcome);
+        }
+    }
+
+    /// What is most urgent.
+    fn choose(&mut self) -> Option<Job> {
+        if self.next_slice_is_due() {
+            return Some(Job::Prepare {
+                number: self.take_number(),
+            });
+        }
+        if let Some(source) = self.untrusted() {
+            return Some(Job::Rescue {
+                source,
+                number: self.take_number(),
+            });
+        }
+        if let Some(job) = self.unsealed() {
+            return Some(job);
+        }
+        if self.upkeep.gone.is_empty() && self.upkeep.stale {
+            self.upkeep.stale = false;
+            self.drop_dead();
+        }
+        if let Some(Gone {
+            number,
+            voided,
+            quarantine,
+        }) = self.upkeep.gone.pop()
+        {
+            return Some(match quarantine {
+                true => Job::Quarantine { number },
+                false => Job::Remove { number, voided },
+            });
+        }
+        self.mostly_dead()
+    }
+
+    fn next_slice_is_due(&self) -> bool {
+        let used_percent =
+            |active: &crate::store::Active<D>| active.stored_bytes * 100 / self.config.slice_bytes;
+        self.next.is_none()
+            && self
+                .active
+                .as_ref()
+                .is_some_and(|active| used_percent(active) >= PREPARE_AT_PERCENT)
+    }
+
+    /// A slice that is damaged or poisoned; it is not written from then on.
+    fn untrusted(&mut self) -> Option<Source> {
+        let catalog = self.shared.catalog();
+        let number = catalog
+            .slices()
+            .find(|entry| entry.damaged || entry.poisoned)?
+            .number;
+        let source = source(&catalog, number);
+        drop(catalog);
+        self.active.take_if(|active| active.number == number);
+        source
+    }
+
+    fn unsealed(&self) -> Option<Job> {
+        let active = self.active.as_ref().map(|active| active.number);
+        let catalog = self.shared.catalog();
+        let entry = catalog
+            .slices()
+            .find(|e| !e.sealed() && Some(e.number) != active)?;
+        let index = entry.live.clone()?;
+        let summary = Box::new(entry.summary.clone());
+        Some(Job::Seal {
+            number: entry.number,
+            summary,
+            index: Box::new(index),
+        })
+    }
+
+    /// Takes slices out of the catalog all of whose records are dead.
+    fn drop_dead(&mut self) {
+        let Some(starts) = self.starts.as_ref() else {
+            return;
+        };
+        let mut catalog = self.shared.catalog_mut();
+        let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
+        let live = catalog.live_bytes(starts);
+        let is_dead = |entry: &&SliceEntry| {
+            !kept.contains(&entry.number) && live.get(&entry.number).is_none_or(|l| l.live == 0)
+        };
+        let dead: Vec<u64> = catalog
+            .slices()
+            .filter(is_dead)
+            .map(|entry| entry.number)
+            .collect();
+        for number in dead.into_iter().rev() {
+            let gone = take_out(&mut catalog, number, false);
+            self.upkeep.gone.extend(gone);
+            self.upkeep.report.dropped += 1;
+        }
+    }
+
+    /// Neighbouring slices that are mostly dead, together no more than one slice.
+    fn mostly_dead(&mut self) -> Option<Job> {
+        let starts = self.starts.as_ref()?;
+        let full = self.room.bytes_used() * 100 / self.config.bytes_max.max(1);
+        if full < REWRITE_AT_PERCENT && !self.room.filesystem_full() {
+            return None;
+        }
+        let catalog = self.shared.catalog();
+        let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
+        let live = catalog.live_bytes(starts);
+        let mut group: Vec<u64> = Vec::new();
+        let mut bytes = 0;
+        for entry in catalog.slices() {
+            let of = live.get(&entry.number).copied().unwrap_or_default();
+            // By what its files take: control entries and voided frames go too.
+            let dead = of.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
+            let fits = bytes + of.live <= self.config.slice_bytes;
+            if dead && fits && !kept.contains(&entry.number) && !entry.damaged {
+                bytes += of.live;
+                group.push(entry.number);
+            } else if !group.is_empty() {
+                break;
+            }
+        }
+        // One that was rewritten already gains nothing by itself.
+        let again = |number: &u64| catalog.get(*number).is_some_and(|e| e.summary.reduced);
+        if group.is_empty() || group.len() == 1 && again(&group[0]) {
+            return None;
+        }
+        let sources = group
+            .iter()
+            .filter_map(|number| source(&catalog, *number))
+            .collect();
+        let starts = Arc::new(starts.clone());
+        drop(catalog);
+        Some(Job::Rewrite {
+            sources,
+            number: self.take_number(),
+            starts,
+        })
+    }
+
+    fn note(&mut self, outcome: Outcome<D>) {
+        let failed = matches!(outcome, Outcome::Failed { .. });
+        match outcome {
+            Outcome::Prepared { number, slice } => self.next = Some((number, slice)),
+            Outcome::Sealed {
+                number,
+                summary,
+                file_bytes,
+            } => {
+                self.shared.catalog_mut().seal(number, &summary, file_bytes);
+                self.upkeep.report.sealed += 1;
+                self.upkeep.stale = true;
+            }
+            Outcome::Removed => {}
+            Outcome::Quarantined { name } => {
+                log::warn!("a damaged slice was salvaged and moved aside: {name}");
+                self.upkeep.quarantined += 1;
+                self.upkeep.report.quarantined.push(name);
+            }
+            Outcome::Rescued { old, copied, lost } => self.note_rescued(old, copied, lost),
+            Outcome::Rewritten { old, copied } => self.note_rewritten(&old, copied),
+            Outcome::Failed { job, error } => self.note_failed(job, &error),
+        }
+        if !failed {
+            self.upkeep.failures = 0;
+            self.count_room();
+        }
+    }
+
+    fn note_rescued(
+        &mut self,
+        old: u64,
+        copied: Option<(u64, Box<Summary>)>,
+        lost: Option<LostRange>,
+    ) {
+        let mut catalog = self.shared.catalog_mut();
+        let damaged = catalog.get(old).is_some_and(|entry| entry.damaged);
+        let void_from = catalog
+            .get(old)
+            .map_or(u64::MAX, |entry| entry.summary.void_from);
+        let gone = take_out(&mut catalog, old, damaged || lost.is_some());
+        if let Some((number, mut summary)) = copied {
+            summary.void_from = summary.void_from.min(void_from);
+            let file_bytes = self.shared.disk.slice_bytes(number);
+            catalog.add(number, *summary, None, file_bytes);
+        }
+        drop(catalog);
+        self.upkeep.gone.extend(gone);
+        self.upkeep.report.lost.extend(lost);
+    }
+
+    fn note_rewritten(&mut self, old: &[u64], copied: Option<(u64, Box<Summary>)>) {
+        let mut catalog = self.shared.catalog_mut();
+        for number in old {
+            let gone = take_out(&mut catalog, *number, false);
+            self.upkeep.gone.extend(gone);
+            self.upkeep.report.rewritten += 1;
+        }
+        if let Some((number, summary)) = copied {
+            let file_bytes = self.shared.disk.slice_bytes(number);
+            catalog.add(number, *summary, None, file_bytes);
+        }
+    }
+
+    fn note_failed(&mut self, job: Job, error: &DiskError) {
+        log::warn!("{} failed and is tried again: {error}", job.what());
+        self.upkeep.failures += 1;
+        let wait_ms = RETRY_MS_MIN << self.upkeep.failures.min(8);
+        self.upkeep.not_before_ms = self.shared.disk.now_ms() + wait_ms.min(RETRY_MS_MAX);
+        if *error == DiskError::Full {
+            self.room.give_up_ballast(&self.shared.disk);
+        }
+        match job {
+            Job::Seal { number, .. } if matches!(error, DiskError::Damaged(_)) => {
+                self.shared.note_damage(number);
+            }
+            Job::Remove { number, voided } => {
+                self.upkeep.gone.push(Gone {
+                    number,
+                    voided,
+                    quarantine: false,
+                });
+            }
+            Job::Quarantine { number } => {
+                self.upkeep.gone.push(Gone {
+                    number,
+                    voided: Vec::new(),
+                    quarantine: true,
+                });
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn kept_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
+        kept_numbers(catalog, &self.config, self.checkpoint_index)
+    }
+
+    /// Counts what the store's files take.
+    pub(crate) fn count_room(&mut self) {
+        let used = self.shared.disk.bytes_used();
+        self.room
+            .set_used(used.saturating_sub(self.room.ballast_bytes()));
+    }
+}
+
+fn source(catalog: &Catalog, number: u64) -> Option<Source> {
+    let entry = catalog.get(number)?;
+    let mut summary = entry.summary.clone();
+    summary.partitions = catalog.parts_of(number);
+    Some(Source {
+        number,
+        summary,
+        live: entry.live.clone(),
+    })
+}
+
+/// Takes a slice out of the catalog; older slices are to remember what it voided in them.
+fn take_out(catalog: &mut Catalog, number: u64, quarantine: bool) -> Option<Gone> {
+    let entry = catalog.remove(number)?;
+    let voids = |older: &&SliceEntry| {
+        older.sealed()
+            && older.summary.first_sequence < entry.summary.first_sequence
+            && entry.summary.voids_from <= older.summary.last_index
+    };
+    let numbers: Vec<u64> = catalog
+        .slices()
+        .filter(voids)
+        .map(|older| older.number)
+        .collect();
+    let voided = numbers.iter().filter_map(|number| source(catalog, *number));
+    let voided = voided
+        .map(|source| (source.number, source.summary))
+        .collect();
+    if !entry.summary.reduced {
+        catalog.first_index = catalog.first_index.max(entry.last_index() + 1);
+    }
+    Some(Gone {
+        number,
+        voided,
+        quarantine,
+    })
+}
+
+/// Slices that retention may not touch: the newest ones up to raft's window, what no checkpoint
+/// covers, what is not sealed.
+fn kept_numbers(
+    catalog: &Catalog,
+    config: &crate::StoreConfig,
+    checkpoint_index: u64,
+) -> BTreeSet<u64> {
+    let window = config.raft_window_bytes.min(config.bytes_max / 4);
+    let mut bytes = 0;
+    let mut kept = BTreeSet::new();
+    for entry in catalog.slices().rev() {
+        if bytes < window
+            || entry.last_index() > checkpoint_index
+            || !entry.sealed()
+            || kept.is_empty()
+        {
+            kept.insert(entry.number);
+        }
+        bytes += entry.file_bytes;
+    }
+    kept
+}

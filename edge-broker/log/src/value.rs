@@ -1,0 +1,274 @@
+//! How one write lies in a slice: values of at most 7 KiB that name and check themselves.
+//!
+//! ```text
+//! value    = magic 4 | write sequence 8 | part 4 | length 4 | CRC32C 4 | payload
+//! payloads of one write, joined = envelope (48) | entry data
+//! envelope = level | kind | flags | 0 | data length 4 | index 8 | entry term 8
+//!          | previous write 8 | durable write 8 | store id 8
+//! ```
+//! The checksum covers the rest of the value's head and its payload, so a part of a frame can be
+//! read and checked without the rest of it, and a value found anywhere in a damaged file says
+//! where it belongs. The checksum of the whole frame is the CRC32C of its values' checksums.
+//!
+//! *Previous* is the write accepted before this one, *durable* the last one known to be on the
+//! disk when this one was written: with them recovery tells a torn tail from a loss.
+//!
+//! Pure: bytes in, bytes out. The store writes with it; reader, scan and salvage read.
+
+use bytes::Buf;
+
+use crate::{DiskError, EntryKind, Slice, VALUE_BYTES_MAX};
+
+/// Begins every value; salvage looks for it.
+pub const MAGIC: [u8; 4] = *b"eLg1";
+
+/// Length of a value's head.
+pub const VALUE_HEAD_BYTES: usize = 24;
+
+/// Payload of every value of a write but its last.
+pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - VALUE_HEAD_BYTES;
+
+/// Length of the envelope.
+pub const ENVELOPE_BYTES: usize = 48;
+
+const LEVEL: u8 = 1;
+const CRC_AT: usize = 20;
+
+/// Set in `flags` when dead batches were left out: no raft entry any more.
+pub const FLAG_REDUCED: u8 = 1;
+
+/// The store's half of a frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub kind: EntryKind,
+    pub flags: u8,
+    pub data_bytes: u32,
+    pub index: u64,
+    pub term: u64,
+    pub previous: u64,
+    pub durable: u64,
+    pub store_id: u64,
+}
+
+impl Envelope {
+    fn put(&self, to: &mut Vec<u8>) {
+        let kind = match self.kind {
+            EntryKind::Normal => 0,
+            EntryKind::ConfChange => 1,
+        };
+        to.extend_from_slice(&[LEVEL, kind, self.flags, 0]);
+        to.extend_from_slice(&self.data_bytes.to_le_bytes());
+        for number in [
+            self.index,
+            self.term,
+            self.previous,
+            self.durable,
+            self.store_id,
+        ] {
+            to.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    /// Reads the envelope at the start of a write's first payload.
+    pub fn decode(mut payload: &[u8]) -> Result<Envelope, DiskError> {
+        if payload.len() < ENVELOPE_BYTES {
+            return Err(DiskError::Damaged("envelope is short".into()));
+        }
+        let (level, kind) = (payload[0], payload[1]);
+        if level != LEVEL {
+            return Err(DiskError::Damaged(format!(
+                "envelope of unknown level: {level}"
+            )));
+        }
+        let kind = match kind {
+            0 => EntryKind::Normal,
+            1 => EntryKind::ConfChange,
+            other => {
+                return Err(DiskError::Damaged(format!(
+                    "envelope of unknown kind: {other}"
+                )));
+            }
+        };
+        let flags = payload[2];
+        payload.advance(4);
+        Ok(Envelope {
+            kind,
+            flags,
+            data_bytes: payload.get_u32_le(),
+            index: payload.get_u64_le(),
+            term: payload.get_u64_le(),
+            previous: payload.get_u64_le(),
+            durable: payload.get_u64_le(),
+            store_id: payload.get_u64_le(),
+        })
+    }
+
+    /// Values the whole write takes.
+    pub fn parts(&self) -> u32 {
+        (ENVELOPE_BYTES + self.data_bytes as usize).div_ceil(PAYLOAD_BYTES_MAX) as u32
+    }
+}
+
+/// Encodes a write into `scratch`, value after value, each but the last of full length.
+/// Returns the frame's checksum.
+pub fn encode(scratch: &mut Vec<u8>, sequence: u64, envelope: &Envelope, data: &[u8]) -> u32 {
+    scratch.clear();
+    scratch.reserve(envelope.parts() as usize * VALUE_BYTES_MAX);
+    let mut rest = data;
+    let mut frame_crc = 0;
+    for part in 0..envelope.parts() {
+        let start = scratch.len();
+        let room = if part == 0 {
+            PAYLOAD_BYTES_MAX - ENVELOPE_BYTES
+        } else {
+            PAYLOAD_BYTES_MAX
+        };
+        let (now, later) = rest.split_at(room.min(rest.len()));
+        let payload_bytes = now.len() + if part == 0 { ENVELOPE_BYTES } else { 0 };
+        put_head(scratch, sequence, part, payload_bytes);
+        if part == 0 {
+            envelope.put(scratch);
+        }
+        scratch.extend_from_slice(now);
+        let crc = seal(&mut scratch[start..]);
+        frame_crc = crc32c::crc32c_append(frame_crc, &crc.to_le_bytes());
+        rest = later;
+    }
+    frame_crc
+}
+
+/// One value that is not part of a frame.
+pub fn encode_single(sequence: u64, part: u32, payload: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(VALUE_HEAD_BYTES + payload.len());
+    put_head(&mut value, sequence, part, payload.len());
+    value.extend_from_slice(payload);
+    seal(&mut value);
+    value
+}
+
+fn put_head(to: &mut Vec<u8>, sequence: u64, part: u32, payload_bytes: usize) {
+    to.extend_from_slice(&MAGIC);
+    to.extend_from_slice(&sequence.to_le_bytes());
+    to.extend_from_slice(&part.to_le_bytes());
+    to.extend_from_slice(&(payload_bytes as u32).to_le_bytes());
+    to.extend_from_slice(&[0; 4]);
+}
+
+fn seal(value: &mut [u8]) -> u32 {
+    let crc = checksum(value);
+    value[CRC_AT..VALUE_HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+    crc
+}
+
+fn checksum(value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&value[..CRC_AT]), &value[VALUE_HEAD_BYTES..])
+}
+
+/// What a value's head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueHead {
+    pub sequence: u64,
+    pub part: u32,
+    pub payload_bytes: usize,
+    pub crc: u32,
+}
+
+/// Reads and checks the value at the start of `bytes`, which may go on behind it.
+pub fn check_prefix(bytes: &[u8]) -> Option<ValueHead> {
+    let mut head = bytes.get(..VALUE_HEAD_BYTES)?.strip_prefix(&MAGIC)?;
+    let head = ValueHead {
+        sequence: head.get_u64_le(),
+        part: head.get_u32_le(),
+        payload_bytes: head.get_u32_le() as usize,
+        crc: head.get_u32_le(),
+    };
+    if head.payload_bytes > PAYLOAD_BYTES_MAX {
+        return None;
+    }
+    let value = bytes.get(..VALUE_HEAD_BYTES + head.payload_bytes)?;
+    (checksum(value) == head.crc).then_some(head)
+}
+
+/// Checks that a stored value is whole and the one that was asked for; returns its checksum.
+pub fn check(value: &[u8], sequence: u64, part: u32) -> Result<u32, DiskError> {
+    match check_prefix(value) {
+        Some(head)
+            if head.sequence == sequence
+                && head.part == part
+                && value.len() == VALUE_HEAD_BYTES + head.payload_bytes =>
+        {
+            Ok(head.crc)
+        }
+        _ => Err(DiskError::Damaged(format!("write {sequence} part {part}"))),
+    }
+}
+
+/// A whole write, read and checked.
+#[derive(Debug)]
+pub struct Stored {
+    pub envelope: Envelope,
+    pub data: Vec<u8>,
+    pub crc: u32,
+}
+
+/// Reads a whole write; `None` when its first value does not exist.
+pub fn read_frame(
+    get: &dyn Fn(u64, u32) -> Result<Option<Vec<u8>>, DiskError>,
+    sequence: u64,
+) -> Result<Option<Stored>, DiskError> {
+    let Some(first) = get(sequence, 0)? else {
+        return Ok(None);
+    };
+    let mut crc = crc32c::crc32c(&check(&first, sequence, 0)?.to_le_bytes());
+    let envelope = Envelope::decode(&first[VALUE_HEAD_BYTES..])?;
+    let mut data = Vec::with_capacity(envelope.data_bytes as usize);
+    data.extend_from_slice(&first[VALUE_HEAD_BYTES + ENVELOPE_BYTES..]);
+    for part in 1..envelope.parts() {
+        let value = get(sequence, part)?
+            .ok_or_else(|| DiskError::Damaged(format!("write {sequence} lacks part {part}")))?;
+        crc = crc32c::crc32c_append(crc, &check(&value, sequence, part)?.to_le_bytes());
+        data.extend_from_slice(&value[VALUE_HEAD_BYTES..]);
+    }
+    if data.len() != envelope.data_bytes as usize {
+        return Err(DiskError::Damaged(format!(
+            "write {sequence} has a wrong length"
+        )));
+    }
+    Ok(Some(Stored {
+        envelope,
+        data,
+        crc,
+    }))
+}
+
+/// Reads `start..start + len` of a write's entry data, checking only the values it lies in.
+pub fn read_range<S: Slice>(
+    slice: &S,
+    sequence: u64,
+    start: usize,
+    len: usize,
+) -> Result<Vec<u8>, DiskError> {
+    let (first, end) = (start + ENVELOPE_BYTES, start + ENVELOPE_BYTES + len);
+    let mut out = Vec::with_capacity(len);
+    for part in first / PAYLOAD_BYTES_MAX..end.div_ceil(PAYLOAD_BYTES_MAX) {
+        let value = slice
+            .get(sequence, part as u32)?
+            .ok_or_else(|| DiskError::Damaged(format!("write {sequence} lacks part {part}")))?;
+        check(&value, sequence, part as u32)?;
+        let payload = &value[VALUE_HEAD_BYTES..];
+        let from = first
+            .saturating_sub(part * PAYLOAD_BYTES_MAX)
+            .min(payload.len());
+        let to = (end - part * PAYLOAD_BYTES_MAX).min(payload.len());
+        out.extend_from_slice(&payload[from..to]);
+    }
+    if out.len() == len {
+        return Ok(out);
+    }
+    Err(DiskError::Damaged(format!(
+        "write {sequence} is shorter than its index says"
+    )))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Writes come back whole, in parts, and never damaged.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use super::*;
+
+fn envelope(data: &[u8]) -> Envelope {
+    Envelope {
+        kind: EntryKind::Normal,
+        flags: 0,
+        data_bytes: data.len() as u32,
+        index: 7,
+        term: 2,
+        previous: 40,
+        durable: 39,
+        store_id: 99,
+    }
+}
+
+fn stored(sequence: u64, data: &[u8]) -> (HashMap<(u64, u32), Vec<u8>>, u32) {
+    let mut scratch = Vec::new();
+    let crc = encode(&mut scratch, sequence, &envelope(data), data);
+    let values = scratch.chunks(VALUE_BYTES_MAX).enumerate();
+    (
+        values
+            .map(|(part, value)| ((sequence, part as u32), value.to_vec()))
+            .collect(),
+        crc,
+    )
+}
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 31 % 251) as u8).collect()
+}
+
+#[test]
+fn a_write_of_any_length_comes_back() {
+    let edge = PAYLOAD_BYTES_MAX - ENVELOPE_BYTES;
+    for len in [
+        0,
+        1,
+        edge - 1,
+        edge,
+        edge + 1,
+        edge + PAYLOAD_BYTES_MAX,
+        100_000,
+    ] {
+        let data = bytes(len);
+        let (values, crc) = stored(41, &data);
+        let read = read_frame(&|s, p| Ok(values.get(&(s, p)).cloned()), 41)
+            .unwrap()
+            .unwrap();
+        assert_eq!(read.data, data);
+        assert_eq!(read.envelope, envelope(&data));
+        assert_eq!(read.crc, crc, "{len}");
+    }
+}
+
+#[test]
+fn no_flipped_byte_is_read_as_good() {
+    let data = bytes(300);
+    let (values, _) = stored(41, &data);
+    let value = &values[&(41, 0)];
+    for at in 0..value.len() {
+        let mut flipped = value.clone();
+        flipped[at] ^= 0x10;
+        assert!(check(&flipped, 41, 0).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_value_of_another_place_is_refused() {
+    let (values, _) = stored(41, &bytes(10));
+    let value = &values[&(41, 0)];
+    assert!(check(value, 41, 0).is_ok());
+    assert!(check(value, 42, 0).is_err());
+    assert!(check(value, 41, 1).is_err());
+}
