@@ -242,10 +242,9 @@ struct Soft {
 #[derive(Default)]
 struct Disk {
     usage: Usage,
-    reported: bool,
+    append_bytes_left: Option<u64>,
     first_report: Option<(u64, u64)>,
     bytes_since_report: u64,
-    charged_bytes: u64,
     report_wanted: bool,
     moves_proposed: bool,
     full: bool,

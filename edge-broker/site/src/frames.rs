@@ -79,7 +79,7 @@ impl FrameReader {
     }
 
     async fn read_log(&mut self, to: u64) -> Result<(), FrameReadError> {
-        let reader = self.shared.reader.clone();
+        let reader = self.shared.reader().ok_or(FrameReadError::Stopping)?;
         let from = self.next_index;
         let read = smol::unblock(move || reader.entries(from, to, READ_BYTES)).await;
         let entries = read.map_err(|error| match error {

@@ -80,7 +80,8 @@ pub(crate) struct Shared {
     pub recent: Mutex<Recent>,
     pub marks: RwLock<HashMap<TopicPartition, Marks>>,
     pub topics: RwLock<Arc<TopicTable>>,
-    pub reader: Arc<dyn LogReader>,
+    /// Gone once stopped: it holds the folder's lock.
+    pub reader: RwLock<Option<Arc<dyn LogReader>>>,
     pub life: Mutex<Life>,
     pub life_changed: Condvar,
     pub life_bell: Bell,
@@ -98,6 +99,13 @@ impl Shared {
 
     pub fn topics(&self) -> Arc<TopicTable> {
         self.topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn reader(&self) -> Option<Arc<dyn LogReader>> {
+        self.reader
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -122,6 +130,10 @@ impl Shared {
 
     /// Both threads ended in order.
     pub fn stopped(&self) {
+        self.reader
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         self.life().stopped = true;
         self.wake_all();
     }

@@ -85,7 +85,7 @@ impl Site {
             recent: Mutex::new(Recent::new(config.recent_bytes_max, committed)),
             marks: RwLock::default(),
             topics: RwLock::default(),
-            reader,
+            reader: RwLock::new(Some(reader)),
             life: Mutex::new(Life::default()),
             life_changed: Condvar::new(),
             life_bell: Bell::default(),
@@ -257,7 +257,7 @@ impl Site {
             return Ok(batches);
         }
         let _permit = self.inner.reads.acquire().await;
-        let reader = self.shared().reader.clone();
+        let reader = self.shared().reader().ok_or(ReadError::Stopping)?;
         let read = smol::unblock(move || reader.read(tp, from, bytes_max)).await;
         let mut batches = read.map_err(|error| ReadError::Storage(error.to_string()))?;
         // Durable is not committed yet.
@@ -273,7 +273,7 @@ impl Site {
     ) -> Result<Option<i64>, ReadError> {
         let marks = self.marks(tp).ok_or(ReadError::UnknownTopic)?;
         let _permit = self.inner.reads.acquire().await;
-        let reader = self.shared().reader.clone();
+        let reader = self.shared().reader().ok_or(ReadError::Stopping)?;
         let read = smol::unblock(move || reader.offset_for_timestamp(tp, timestamp_ms)).await;
         let found = read.map_err(|error| ReadError::Storage(error.to_string()))?;
         let found = found.filter(|&offset| offset < marks.committed_end);

@@ -124,10 +124,8 @@ fn work<D: Disk>(store: &mut Store<D>, job: Job, shared: &Shared) {
         Job::Starts(starts) => store.set_starts(&starts),
         Job::Fetch(fetch) => {
             let (from, to) = (fetch.from_index, fetch.to_index);
-            let entries = shared
-                .reader
-                .entries(from, to, fetch.bytes_max)
-                .unwrap_or_default();
+            let read = store.reader().entries(from, to, fetch.bytes_max);
+            let entries = read.unwrap_or_default();
             shared.inbox.post(Event::Fetched(entries));
         }
         Job::Report => shared.inbox.post(Event::Report(Box::new(store.usage()))),

@@ -21,9 +21,9 @@ impl Persisting {
 }
 
 impl Disk {
-    /// Nothing may be appended any more, by what was reported and what was written since.
+    /// Nothing may be appended any more.
     pub(super) fn no_room(&self) -> bool {
-        self.reported && self.usage.append_bytes_left <= self.bytes_since_report
+        self.append_bytes_left == Some(0)
     }
 }
 
@@ -172,13 +172,8 @@ impl<T> SiteCore<T> {
 
     /// The store's figures: retention and the order of a full disk follow from them.
     pub fn handle_disk_report(&mut self, now: Now, usage: Usage) {
-        let written = usage.device_bytes_written;
-        // What maintenance wrote counts as much as what commits wrote.
-        let beside = written.saturating_sub(self.disk.charged_bytes + self.counters.device_bytes);
-        self.disk.charged_bytes += beside;
-        self.wear.charge(now.mono_ms, beside);
+        self.disk.append_bytes_left = Some(usage.append_bytes_left);
         self.disk.usage = usage;
-        self.disk.reported = true;
         self.disk.report_wanted = false;
         self.disk.bytes_since_report = 0;
         self.disk.filesystem_full = self.disk.usage.filesystem_full;

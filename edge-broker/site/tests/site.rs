@@ -1,0 +1,256 @@
+//! The handle with its threads, on the disk in memory and on sled.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edge_log::sim::MemDisk;
+use edge_site::{
+    AckLevel, AppendRequest, Record, Refused, Site, SiteConfig, StoreConfig, Topic, TopicError,
+    TopicPartition,
+};
+
+fn config() -> SiteConfig {
+    let store = StoreConfig {
+        slice_bytes: 1 << 20,
+        bytes_max: 1 << 30,
+        free_bytes_min: 1 << 20,
+        ballast_bytes: 0,
+        ..StoreConfig::default()
+    };
+    SiteConfig {
+        store,
+        ..SiteConfig::default()
+    }
+}
+
+fn record(text: &str) -> Record {
+    Record {
+        timestamp_ms: 1_800_000_000_000,
+        key: None,
+        value: Some(Bytes::copy_from_slice(text.as_bytes())),
+        headers: vec![],
+    }
+}
+
+fn request(tp: TopicPartition, texts: &[&str]) -> AppendRequest {
+    let items = texts.iter().map(|text| (tp, record(text))).collect();
+    AppendRequest::records(items, AckLevel::Disk)
+}
+
+async fn append(site: &Site, tp: TopicPartition, texts: &[&str]) -> Vec<i64> {
+    site.append(request(tp, texts))
+        .await
+        .unwrap()
+        .await
+        .unwrap()
+        .offsets
+}
+
+async fn topic(site: &Site, name: &str) -> Arc<Topic> {
+    site.ensure_topic(name).await.unwrap()
+}
+
+async fn texts(site: &Site, tp: TopicPartition, from: i64) -> Vec<(i64, String)> {
+    let mut out = Vec::new();
+    for batch in site.read(tp, from, 1 << 20).await.unwrap() {
+        for record in batch.records(1 << 24).unwrap() {
+            let (offset, record) = record.unwrap();
+            out.push((
+                offset,
+                String::from_utf8(record.value.unwrap().to_vec()).unwrap(),
+            ));
+        }
+    }
+    out
+}
+
+#[test]
+fn what_is_acknowledged_is_read_back_also_after_a_restart() {
+    smol::block_on(async {
+        let disk = MemDisk::new(1);
+        let (site, report) = Site::open_on(disk.clone(), config()).unwrap();
+        assert_eq!(report.last_index, 0);
+        let tp = topic(&site, "a").await.partition(0);
+        assert_eq!(append(&site, tp, &["one", "two"]).await, [0, 1]);
+        assert_eq!(append(&site, tp, &["three"]).await, [2]);
+        let expected = [(0, "one".into()), (1, "two".into()), (2, "three".into())];
+        assert_eq!(texts(&site, tp, 0).await, expected);
+        site.stop().await;
+        assert_eq!(
+            site.append(request(tp, &["late"])).await.err(),
+            Some(Refused::Stopping)
+        );
+
+        let (site, report) = Site::open_on(disk.power_cut(), config()).unwrap();
+        assert!(report.clean, "{report:?}");
+        let marks = site.marks(topic(&site, "a").await.partition(0)).unwrap();
+        assert_eq!((marks.start, marks.committed_end, marks.end), (0, 3, 3));
+        assert_eq!(texts(&site, tp, 0).await, expected);
+        assert_eq!(append(&site, tp, &["four"]).await, [3]);
+        site.stop().await;
+    });
+}
+
+#[test]
+fn frames_come_in_log_order_from_memory_and_from_the_log() {
+    smol::block_on(async {
+        let disk = MemDisk::new(1);
+        let (site, _) = Site::open_on(disk.clone(), config()).unwrap();
+        let tp = topic(&site, "a").await.partition(0);
+        let mut live = site.frames(None);
+        for text in ["one", "two", "three"] {
+            append(&site, tp, &[text]).await;
+        }
+        let mut bases = Vec::new();
+        for _ in 0..3 {
+            bases.push(live.next().await.unwrap().batches[0].1.base_offset());
+        }
+        assert_eq!(bases, [0, 1, 2]);
+        assert!(live.try_next().is_none());
+        site.stop().await;
+
+        let (site, _) = Site::open_on(disk.restarted(), config()).unwrap();
+        append(&site, tp, &["four"]).await;
+        let mut all = site.frames(Some(1));
+        let mut bases = Vec::new();
+        for _ in 0..4 {
+            bases.push(all.next().await.unwrap().batches[0].1.base_offset());
+        }
+        assert_eq!(bases, [0, 1, 2, 3]);
+        site.stop().await;
+        assert!(
+            all.next().await.is_err(),
+            "the end of the site is not a hang"
+        );
+    });
+}
+
+#[test]
+fn topics_are_created_changed_deleted() {
+    smol::block_on(async {
+        let (site, _) = Site::open_on(MemDisk::new(1), config()).unwrap();
+        let settings = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+        let created = site.create_topic("t", Some(3), &settings).await.unwrap();
+        assert_eq!((created.partitions, created.config.retention_ms), (3, 1000));
+        let again = site.create_topic("t", None, &settings).await.unwrap_err();
+        assert_eq!(again, TopicError::Exists("t".into()));
+        let fewer = site
+            .alter_topic("t", Some(2), &BTreeMap::new())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            fewer,
+            TopicError::InvalidPartitions {
+                partitions: 2,
+                partitions_min: 3
+            }
+        );
+        let more = site
+            .alter_topic("t", Some(5), &BTreeMap::new())
+            .await
+            .unwrap();
+        assert_eq!((more.id, more.partitions), (created.id, 5));
+        site.delete_topic("t").await.unwrap();
+        assert!(site.topics().get("t").is_none());
+        let refused = site
+            .append(request(created.partition(0), &["x"]))
+            .await
+            .unwrap()
+            .await;
+        assert_eq!(refused, Err(Refused::UnknownTopic));
+        let retained = topic(&site, "_retained").await;
+        assert!(!retained.config.forward && retained.config.retention_ms == -1);
+        site.stop().await;
+    });
+}
+
+#[test]
+fn many_ensure_one_topic_and_all_get_the_same() {
+    smol::block_on(async {
+        let (site, _) = Site::open_on(MemDisk::new(1), config()).unwrap();
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let site = site.clone();
+                smol::spawn(async move { topic(&site, "a").await.id })
+            })
+            .collect();
+        let mut ids = Vec::new();
+        for task in tasks {
+            ids.push(task.await);
+        }
+        ids.dedup();
+        assert_eq!(ids.len(), 1);
+        site.stop().await;
+    });
+}
+
+#[test]
+fn a_full_queue_makes_callers_wait_and_loses_nothing() {
+    smol::block_on(async {
+        let config = SiteConfig {
+            queue_count_max: 3,
+            ..config()
+        };
+        let (site, _) = Site::open_on(MemDisk::new(1), config).unwrap();
+        let tp = topic(&site, "a").await.partition(0);
+        let tasks: Vec<_> = (0..50)
+            .map(|i| {
+                let site = site.clone();
+                smol::spawn(async move { append(&site, tp, &[&i.to_string()]).await[0] })
+            })
+            .collect();
+        let mut offsets = Vec::new();
+        for task in tasks {
+            offsets.push(task.await);
+        }
+        offsets.sort_unstable();
+        assert_eq!(offsets, (0..50).collect::<Vec<_>>());
+        assert_eq!(site.status().queue.count, 0);
+        site.stop().await;
+    });
+}
+
+#[test]
+fn progress_and_shed_counts_are_kept() {
+    smol::block_on(async {
+        let disk = MemDisk::new(1);
+        let (site, _) = Site::open_on(disk.clone(), config()).unwrap();
+        let tp = topic(&site, "a").await.partition(0);
+        append(&site, tp, &["one", "two", "three"]).await;
+        site.record_progress(vec![(tp, 2)]).await;
+        site.shed(edge_site::LossCause::QosZeroOverload, Some(tp), 7)
+            .await;
+        append(&site, tp, &["four"]).await;
+        site.stop().await;
+        let (site, _) = Site::open_on(disk.restarted(), config()).unwrap();
+        topic(&site, "a").await;
+        assert_eq!(site.marks(tp).unwrap().forwarded, Some(2));
+        let status = site.status();
+        assert_eq!(
+            (status.ledger[0].count, status.ledger[0].topic_name.as_str()),
+            (7, "a")
+        );
+        assert_eq!(status.topics[0].waiting, 2);
+        site.stop().await;
+    });
+}
+
+#[test]
+fn it_works_on_sled() {
+    smol::block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (site, _) = Site::open(dir.path(), config()).unwrap();
+        let tp = topic(&site, "a").await.partition(0);
+        let begun = std::time::Instant::now();
+        assert_eq!(append(&site, tp, &["one"]).await, [0]);
+        assert!(begun.elapsed().as_secs() < 1);
+        drop(site.status());
+        site.stop().await;
+        let (site, report) = Site::open(dir.path(), config()).unwrap();
+        assert!(report.clean);
+        assert_eq!(texts(&site, tp, 0).await, [(0, "one".into())]);
+        site.stop().await;
+    });
+}
