@@ -32,6 +32,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     let config = Config::load(args)?;
     logger::start(&config.log);
+    logger::log_panics();
     let signals = Signals::catch()?;
     let files = machine::raise_file_limit();
     let (site, opened) = open_site(&config)?;

@@ -99,6 +99,9 @@ pub enum Streamed {
     Note {
         /// In words.
         note: String,
+        /// Records that should be there cannot be read.
+        #[serde(default)]
+        failed: bool,
     },
 }
 
@@ -166,7 +169,8 @@ mod tests {
         assert_eq!(
             note,
             Streamed::Note {
-                note: "gone".into()
+                note: "gone".into(),
+                failed: false
             }
         );
     }

@@ -206,7 +206,7 @@ impl Tail {
                 self.skip_to(position, start, end, out)
             }
             Err(error) => {
-                note(
+                failure(
                     out,
                     format!("{} cannot be read: {error}", self.cursors[position].name()),
                 );
@@ -233,7 +233,7 @@ impl Tail {
         let records = match batch.records(DECOMPRESSED_BYTES_MAX) {
             Ok(records) => records,
             Err(error) => {
-                note(
+                failure(
                     out,
                     format!("{}@{}: {error}", cursor.name(), batch.base_offset()),
                 );
@@ -243,7 +243,7 @@ impl Tail {
         };
         for record in records {
             let Ok((offset, record)) = record else {
-                note(
+                failure(
                     out,
                     format!("{}@{}: damaged batch", cursor.name(), cursor.next),
                 );
@@ -341,8 +341,20 @@ fn fits(filter: Option<&Filter>, line: &Line) -> bool {
     })
 }
 
-fn note(out: &mut Vec<u8>, text: String) {
-    write_line(out, &Streamed::Note { note: text });
+/// What is gone by retention, and known to be.
+fn note(out: &mut Vec<u8>, note: String) {
+    write_line(
+        out,
+        &Streamed::Note {
+            note,
+            failed: false,
+        },
+    );
+}
+
+/// What should be there and cannot be read.
+fn failure(out: &mut Vec<u8>, note: String) {
+    write_line(out, &Streamed::Note { note, failed: true });
 }
 
 fn write_line(out: &mut Vec<u8>, line: &Streamed) {

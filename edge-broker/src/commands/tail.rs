@@ -34,8 +34,9 @@ pub fn run(args: &TailArgs) -> Result<ExitCode, Failure> {
     smol::block_on(async {
         let mut lines = gateway.lines(path::TAIL, &query).await?;
         let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+        let mut complete = true;
         while let Some(line) = lines.next().await? {
-            let printed = print_one(&line, &style, &mut out);
+            let printed = print_one(&line, &style, &mut out).map(|read| complete &= read);
             // Many lines per write while there are many, at once when they come one by one.
             let flushed = if lines.more_is_here() {
                 Ok(())
@@ -96,23 +97,31 @@ fn style(args: &TailArgs) -> Result<Style, Failure> {
     }
 }
 
-fn print_one(line: &[u8], style: &Style, out: &mut impl Write) -> std::io::Result<()> {
-    match serde_json::from_slice::<Streamed>(line) {
-        Ok(Streamed::Note { note }) => writeln!(std::io::stderr(), "tail: {note}"),
-        Ok(Streamed::Record(record)) => match style {
-            Style::Json => {
-                out.write_all(line)?;
-                out.write_all(b"\n")
-            }
-            Style::Format(format) => {
-                let mut bytes = Vec::new();
-                format.write(&record, &mut bytes);
-                out.write_all(&bytes)
-            }
-            Style::Line => writeln!(out, "{}", shown(&record)),
-        },
-        Err(error) => writeln!(std::io::stderr(), "tail: answer is not understood: {error}"),
+/// Prints one line of the answer; false when it says that records could not be read.
+fn print_one(line: &[u8], style: &Style, out: &mut impl Write) -> std::io::Result<bool> {
+    let record = match serde_json::from_slice::<Streamed>(line) {
+        Ok(Streamed::Record(record)) => record,
+        Ok(Streamed::Note { note, failed }) => {
+            return writeln!(std::io::stderr(), "tail: {note}").map(|()| !failed);
+        }
+        Err(error) => {
+            let told = writeln!(std::io::stderr(), "tail: answer is not understood: {error}");
+            return told.map(|()| false);
+        }
+    };
+    match style {
+        Style::Json => {
+            out.write_all(line)?;
+            out.write_all(b"\n")?;
+        }
+        Style::Format(format) => {
+            let mut bytes = Vec::new();
+            format.write(&record, &mut bytes);
+            out.write_all(&bytes)?;
+        }
+        Style::Line => writeln!(out, "{}", shown(&record))?,
     }
+    Ok(true)
 }
 
 /// `mqtt[0]@18211 2026-11-21T09:12:03.120Z tele/plug1/SENSOR q1 {"temp":21.5}`

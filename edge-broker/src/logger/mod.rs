@@ -128,6 +128,21 @@ pub fn start(config: &config::Log) {
     }
 }
 
+/// A panic becomes one line too. What it means for the process is decided where it is caught.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let what = panic.payload_as_str().unwrap_or("no message");
+        let place = panic
+            .location()
+            .map_or_else(String::new, |place| format!(" at {place}"));
+        log::error!(
+            "thread {} panicked{place}: {what}",
+            thread.name().unwrap_or("unnamed")
+        );
+    }));
+}
+
 impl log::Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= self.levels.of(metadata.target())
