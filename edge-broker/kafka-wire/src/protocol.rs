@@ -1,8 +1,8 @@
 //! Kafka's protocol messages behind one facade.
 //!
 //! The structs are those of `kacrab-protocol` (generated from Kafka's own schemas) under Kafka's
-//! names; nobody outside this folder names that crate. `Produce`, whose requests carry megabytes
-//! of batches, is written by hand.
+//! names; nobody outside this folder names that crate. `Produce` requests and `Fetch` responses,
+//! which carry megabytes of batches, are written by hand.
 //!
 //! A client encodes with [`request_frame`] and decodes with [`parse_response`]; a server takes
 //! [`parse_request_header`], then [`Request::decode`] of the API it names, and answers with
@@ -11,6 +11,7 @@
 
 mod error;
 mod error_code;
+mod fetch;
 mod frame;
 mod messages;
 mod primitives;

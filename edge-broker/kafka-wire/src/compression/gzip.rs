@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use flate2::{Compress, Compression as Level, Crc, FlushCompress, Status};
 
 use super::Refused;
@@ -38,11 +38,26 @@ impl Context {
 }
 
 pub(super) fn decompress(from: &[u8], to: &mut Vec<u8>, bytes_max: usize) -> Result<(), Refused> {
-    let mut limited = MultiGzDecoder::new(from).take(bytes_max as u64 + 1);
-    let count = limited.read_to_end(to).map_err(Refused::damaged)?;
-    if count > bytes_max {
-        Err(Refused::TooLarge)
-    } else {
-        Ok(())
+    let mut decoder = MultiGzDecoder::new(from);
+    let start = to.len();
+    loop {
+        // Doubles, but never beyond the cap and the one byte that shows it is exceeded.
+        let (filled, count) = (to.len(), to.len() - start);
+        let room = count
+            .max(CHUNK_BYTES)
+            .min((bytes_max - count).saturating_add(1));
+        to.reserve_exact(room);
+        to.resize(filled + room, 0);
+        let read = decoder.read(&mut to[filled..]).map_err(Refused::damaged)?;
+        to.truncate(filled + read);
+        if read == 0 {
+            return Ok(());
+        }
+        if count + read > bytes_max {
+            return Err(Refused::TooLarge);
+        }
     }
 }
+
+/// What the output grows by at first.
+const CHUNK_BYTES: usize = 4096;

@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kacrab_protocol::version::{request_header_version, response_header_version};
 
-use super::primitives::{Reader, Writer, skip_tags};
+use super::primitives::{Reader, Writer};
 use super::{ApiKey, KafkaString, Message, ProtocolError, Request};
 
 /// What precedes every request.
@@ -76,7 +76,7 @@ pub fn parse_request_header(frame: &mut Bytes) -> Result<RequestHeader, Protocol
     }
     header.client_id = Reader::new(frame, false).nullable_string()?;
     if request_header_version(api_key, api_version) >= 2 {
-        skip_tags(frame)?;
+        Reader::new(frame, true).skip_tags()?;
     }
     Ok(header)
 }
@@ -117,7 +117,7 @@ pub fn parse_response<M: Request>(
     }
     let correlation_id = frame.get_i32();
     if response_header_version(M::KEY as i16, version) >= 1 {
-        skip_tags(&mut frame)?;
+        Reader::new(&mut frame, true).skip_tags()?;
     }
     Ok((correlation_id, M::Response::decode(&mut frame, version)?))
 }

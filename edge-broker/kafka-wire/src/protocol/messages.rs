@@ -3,6 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use kacrab_protocol::generated as wire;
 
+pub use super::fetch::{
+    AbortedTransaction, CurrentLeader, FetchNodeEndpoint, FetchResponse, FetchableTopicResponse,
+    PartitionData,
+};
 pub use super::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use super::{ApiKey, ProtocolError};
 
@@ -100,7 +104,6 @@ message! { RESPONSE_BYTES_MAX:
     api_versions_response::ApiVersionsResponseData as ApiVersionsResponse,
     metadata_response::MetadataResponseData as MetadataResponse,
     produce_response::ProduceResponseData as ProduceResponse,
-    fetch_response::FetchResponseData as FetchResponse,
     list_offsets_response::ListOffsetsResponseData as ListOffsetsResponse,
     init_producer_id_response::InitProducerIdResponseData as InitProducerIdResponse,
     create_topics_response::CreateTopicsResponseData as CreateTopicsResponse,
@@ -134,7 +137,6 @@ pub use wire::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 pub use wire::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
-pub use wire::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 pub use wire::find_coordinator_response::Coordinator;
 pub use wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 pub use wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};

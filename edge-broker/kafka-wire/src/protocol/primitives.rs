@@ -3,7 +3,7 @@
 //! Each comes in two forms: lengths of fixed size, or "compact" ones in flexible versions, which
 //! also end every structure with tagged fields. A `Reader` or `Writer` knows which form it is in.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kacrab_protocol::primitives as fixed;
 use kacrab_protocol::primitives::{read_unsigned_varint, unsigned_varint_len};
 use kacrab_protocol::string::{self, KafkaString};
@@ -41,6 +41,10 @@ impl<'a> Reader<'a> {
         fixed::read_i32(self.bytes).map_err(damaged)
     }
 
+    pub(super) fn i64(&mut self) -> Result<i64> {
+        fixed::read_i64(self.bytes).map_err(damaged)
+    }
+
     pub(super) fn uuid(&mut self) -> Result<KafkaUuid> {
         Ok(uuid::read_uuid(self.bytes)?)
     }
@@ -73,17 +77,27 @@ impl<'a> Reader<'a> {
         read(self.bytes).map_err(damaged)
     }
 
-    /// An array; null counts as empty. Memory grows with the elements read, not with the count.
+    /// An array; null counts as empty.
     pub(super) fn array<T>(
         &mut self,
-        mut element: impl FnMut(&mut Self) -> Result<T>,
+        element: impl FnMut(&mut Self) -> Result<T>,
     ) -> Result<Vec<T>> {
+        Ok(self.nullable_array(element)?.unwrap_or_default())
+    }
+
+    /// An array or null. Memory grows with the elements read, not with the count.
+    pub(super) fn nullable_array<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Option<Vec<T>>> {
         let count = if self.flexible {
             fixed::read_compact_array_length(self.bytes)
         } else {
             fixed::read_array_length(self.bytes)
         };
-        let count = count.map_err(damaged)?;
+        let Ok(count) = usize::try_from(count.map_err(damaged)?) else {
+            return Ok(None);
+        };
         let mut elements = Vec::new();
         for _ in 0..count {
             self.elements_left = self.elements_left.checked_sub(1).ok_or_else(|| {
@@ -93,33 +107,36 @@ impl<'a> Reader<'a> {
             })?;
             elements.push(element(self)?);
         }
-        Ok(elements)
+        Ok(Some(elements))
     }
 
-    /// Passes over tagged fields, which only flexible versions have; none of them is ours.
+    /// Passes over tagged fields, which only flexible versions have.
     pub(super) fn skip_tags(&mut self) -> Result<()> {
-        if self.flexible {
-            skip_tags(self.bytes)
-        } else {
-            Ok(())
-        }
+        self.tags(|_, _| Ok(()))
     }
-}
 
-/// Passes over a section of tagged fields; their order is not our business.
-pub(super) fn skip_tags(bytes: &mut Bytes) -> Result<()> {
-    let count = read_unsigned_varint(bytes).map_err(damaged)?;
-    for _ in 0..count {
-        read_unsigned_varint(bytes).map_err(damaged)?;
-        let length = read_unsigned_varint(bytes).map_err(damaged)? as usize;
-        if length > bytes.len() {
-            return Err(ProtocolError::Malformed(
-                "tagged field is cut short".to_owned(),
-            ));
+    /// Hands every tagged field to `field`, with a reader that ends where the field ends.
+    pub(super) fn tags(
+        &mut self,
+        mut field: impl FnMut(u32, &mut Reader<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if !self.flexible {
+            return Ok(());
         }
-        bytes.advance(length);
+        for _ in 0..read_unsigned_varint(self.bytes).map_err(damaged)? {
+            let tag = read_unsigned_varint(self.bytes).map_err(damaged)?;
+            let length = read_unsigned_varint(self.bytes).map_err(damaged)? as usize;
+            if length > self.bytes.len() {
+                return Err(damaged("tagged field is cut short"));
+            }
+            let mut bytes = self.bytes.split_to(length);
+            let mut inside = Reader::new(&mut bytes, true);
+            inside.elements_left = self.elements_left;
+            field(tag, &mut inside)?;
+            self.elements_left = inside.elements_left;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Writes fields behind each other.
@@ -135,6 +152,10 @@ impl Writer<'_> {
 
     pub(super) fn i32(&mut self, value: i32) {
         self.bytes.put_i32(value);
+    }
+
+    pub(super) fn i64(&mut self, value: i64) {
+        self.bytes.put_i64(value);
     }
 
     pub(super) fn uuid(&mut self, value: &KafkaUuid) {
@@ -171,15 +192,37 @@ impl Writer<'_> {
     pub(super) fn array<T>(
         &mut self,
         elements: &[T],
+        element: impl FnMut(&mut Self, &T) -> Result<()>,
+    ) -> Result<()> {
+        self.nullable_array(Some(elements), element)
+    }
+
+    pub(super) fn nullable_array<T>(
+        &mut self,
+        elements: Option<&[T]>,
         mut element: impl FnMut(&mut Self, &T) -> Result<()>,
     ) -> Result<()> {
-        let count = i32::try_from(elements.len()).map_err(damaged)?;
+        let count = match elements {
+            Some(elements) => i32::try_from(elements.len()).map_err(damaged)?,
+            None => -1,
+        };
         if self.flexible {
             fixed::write_compact_array_length(self.bytes, count);
         } else {
             fixed::write_array_length(self.bytes, count);
         }
-        elements.iter().try_for_each(|each| element(self, each))
+        elements
+            .unwrap_or_default()
+            .iter()
+            .try_for_each(|each| element(self, each))
+    }
+
+    /// Ends a structure with one tagged field; for flexible versions only.
+    pub(super) fn tagged(&mut self, tag: u32, field: &[u8]) {
+        for number in [1, tag, field.len() as u32] {
+            fixed::write_unsigned_varint(self.bytes, number);
+        }
+        self.bytes.put_slice(field);
     }
 
     /// Ends a structure: no tagged fields.
@@ -216,8 +259,14 @@ impl Measure {
         self.length(bytes, 4) + bytes
     }
 
+    /// A structure's end without tagged fields.
     pub(super) fn tags(&self) -> usize {
         usize::from(self.flexible)
+    }
+
+    /// A structure's end with one tagged field.
+    pub(super) fn tagged(&self, tag: u32, field_bytes: usize) -> usize {
+        1 + unsigned_varint_len(tag) + unsigned_varint_len(field_bytes as u32) + field_bytes
     }
 }
 

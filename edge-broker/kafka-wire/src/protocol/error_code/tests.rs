@@ -1,3 +1,5 @@
+use kafka_protocol::error::ResponseError;
+
 use super::*;
 
 #[test]
@@ -10,12 +12,20 @@ fn the_table_is_sorted_so_that_every_code_is_found() {
 }
 
 #[test]
-fn names_and_numbers_equal_those_of_a_second_crate() {
-    for (number, name, _) in TABLE {
-        let Some(theirs) = kafka_protocol::error::ResponseError::try_from_code(*number) else {
-            continue;
-        };
-        let theirs = format!("{theirs:?}").to_uppercase();
-        assert_eq!(name.replace('_', ""), theirs, "{number}");
+fn the_table_equals_that_of_a_second_crate() {
+    for (number, name, retriable) in TABLE {
+        let theirs = ResponseError::try_from_code(*number).expect("they know it too");
+        assert_eq!(name.replace('_', ""), format!("{theirs:?}").to_uppercase());
+        // Java's client retries while the previous transaction is still completing.
+        let theirs_retriable = theirs.is_retriable() || *name == "CONCURRENT_TRANSACTIONS";
+        assert_eq!(*retriable, theirs_retriable, "{name}");
     }
+}
+
+#[test]
+fn a_code_of_a_newer_kafka_is_kept_and_not_retried() {
+    let code = ErrorCode::from(9999);
+    assert_eq!(code.to_string(), "UNKNOWN_ERROR_CODE (9999)");
+    assert!(code.is_error() && !code.retriable());
+    assert_eq!(ErrorCode::NONE.to_string(), "NONE (0)");
 }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::protocol::{KafkaString, KafkaUuid};
 use kacrab_protocol::generated::fetch_request::ReplicaState;
-use kacrab_protocol::generated::fetch_response as fetch;
 
 /// Draws fields; `since` and `until` leave out what a version does not have.
 pub(super) struct Sampler {
@@ -224,9 +223,17 @@ impl Sample for ProduceResponse {
             partition_responses: s.list(produce_partition),
             ..TopicProduceResponse::default()
         };
+        let endpoint = |s: &mut Sampler| NodeEndpoint {
+            node_id: s.i32(),
+            host: s.string(),
+            port: s.i32(),
+            rack: s.some_string(),
+            ..NodeEndpoint::default()
+        };
         Self {
             responses: s.list(topic),
             throttle_time_ms: s.i32(),
+            node_endpoints: s.since(10, |s| s.list(endpoint)),
             ..Self::default()
         }
     }
@@ -310,14 +317,19 @@ impl Sample for FetchResponse {
             topic: s.until(12, Sampler::string),
             topic_id: s.since(13, Sampler::uuid),
             partitions: s.list(fetched_partition),
-            ..FetchableTopicResponse::default()
+        };
+        let endpoint = |s: &mut Sampler| FetchNodeEndpoint {
+            node_id: s.i32(),
+            host: s.string(),
+            port: s.i32(),
+            rack: s.some_string(),
         };
         Self {
             throttle_time_ms: s.i32(),
             error_code: s.since(7, Sampler::i16),
             session_id: s.since(7, Sampler::i32),
             responses: s.list(topic),
-            ..Self::default()
+            node_endpoints: s.since(16, |s| s.list(endpoint)),
         }
     }
 }
@@ -326,12 +338,10 @@ fn fetched_partition(s: &mut Sampler) -> PartitionData {
     let aborted = |s: &mut Sampler| AbortedTransaction {
         producer_id: s.i64(),
         first_offset: s.i64(),
-        ..AbortedTransaction::default()
     };
-    let leader = |s: &mut Sampler| fetch::LeaderIdAndEpoch {
+    let leader = |s: &mut Sampler| CurrentLeader {
         leader_id: s.i32(),
         leader_epoch: s.i32(),
-        ..fetch::LeaderIdAndEpoch::default()
     };
     PartitionData {
         partition_index: s.i32(),
@@ -339,11 +349,10 @@ fn fetched_partition(s: &mut Sampler) -> PartitionData {
         high_watermark: s.i64(),
         last_stable_offset: s.i64(),
         log_start_offset: s.since_else(5, -1, Sampler::i64),
-        current_leader: s.since(12, leader),
+        current_leader: s.since(12, |s| s.option(leader)),
         aborted_transactions: s.option(|s| s.list(aborted)),
         preferred_read_replica: s.since_else(11, -1, Sampler::i32),
         records: s.option(Sampler::bytes),
-        ..PartitionData::default()
     }
 }
 
