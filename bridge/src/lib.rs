@@ -13,10 +13,12 @@
 //! Nothing is acknowledged before its ticket is spent. This package never writes a file and
 //! leaves durability, topics and offsets to `edge-site`.
 
+mod codec;
 mod config;
 mod error;
 mod routes;
 mod stats;
+mod trie;
 
 use std::net::SocketAddr;
 

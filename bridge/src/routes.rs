@@ -1,11 +1,344 @@
-//! Skeleton.
+//! From MQTT topics to topics of the log: topic, key, level. First match wins.
+//!
+//! Example: a route `filter = "tele/+/#", topic = "tele.{1}", key = "{2}"` sends
+//! `tele/plug1/SENSOR` to topic `tele.plug1` with key `SENSOR`. The built-in last route takes
+//! everything to topic `mqtt` with the MQTT topic as key.
+//!
+//! Pure; which topics exist and what their ids are is the caller's business.
+
+mod template;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use edge_site::{AckLevel, Priority, TopicWhenFull};
+
+use crate::codec::topic::{check_filter, shared};
 use crate::config::RouteConfig;
 use crate::error::StartError;
+use template::{Template, Values};
 
-pub(crate) struct Routes {}
+/// All routes, compiled; the built-in one is last.
+pub(crate) struct Routes {
+    site: Bytes,
+    routes: Vec<Route>,
+}
 
-impl Routes {
-    pub(crate) fn compile(_site: &str, _routes: &[RouteConfig]) -> Result<Routes, StartError> {
-        Ok(Routes {})
+/// One route.
+pub(crate) struct Route {
+    filter: Bytes,
+    topic: Template,
+    key: Template,
+    pub(crate) ack: AckLevel,
+    pub(crate) settings: TopicSettings,
+}
+
+/// What routes say about a topic; routes with the same topic have to agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TopicSettings {
+    pub(crate) forward: bool,
+    pub(crate) priority: Priority,
+    pub(crate) when_full: TopicWhenFull,
+}
+
+impl TopicSettings {
+    /// By their names as settings of a topic.
+    pub(crate) fn to_map(self) -> BTreeMap<String, String> {
+        let [forward, priority, when_full] = self.texts();
+        BTreeMap::from([
+            ("edge.forward".to_owned(), forward),
+            ("edge.priority".to_owned(), priority),
+            ("edge.when_full".to_owned(), when_full),
+        ])
+    }
+
+    fn texts(self) -> [String; 3] {
+        let priority = match self.priority {
+            Priority::Normal => "normal",
+            Priority::High => "high",
+        };
+        let when_full = match self.when_full {
+            TopicWhenFull::Inherit => "inherit",
+            TopicWhenFull::DropOldest => "drop-oldest",
+            TopicWhenFull::Refuse => "refuse",
+        };
+        [
+            self.forward.to_string(),
+            priority.to_owned(),
+            when_full.to_owned(),
+        ]
     }
 }
+
+/// Where one MQTT topic of one client goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// Which route decided, for its level and settings.
+    pub(crate) route: usize,
+    /// The topic of the log.
+    pub(crate) topic: String,
+    /// The key.
+    pub(crate) key: Bytes,
+    /// Whether the name was made from the MQTT topic or the client.
+    pub(crate) is_templated: bool,
+}
+
+/// Which text each templated topic name was made from, so that two never share one by accident.
+///
+/// `plant/a.b` and `plant/a/b` would both become `plant.a.b`: the one that comes second goes to
+/// the built-in route instead.
+#[derive(Default)]
+pub(crate) struct NameOwners {
+    raw_by_name: HashMap<String, String>,
+}
+
+/// As many names are remembered; what comes after goes to the built-in route.
+const OWNERS_MAX: usize = 10_000;
+
+/// Why a message went to the built-in route although another one matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// Two different texts make the same name.
+    Collision { name: String, owner: String },
+    /// The text makes no legal name.
+    NotAName(String),
+    /// Too many names to keep apart.
+    TooMany,
+}
+
+impl Routes {
+    /// Checks and compiles; refuses routes that contradict each other.
+    pub(crate) fn compile(site: &str, configs: &[RouteConfig]) -> Result<Routes, StartError> {
+        let mut routes = Vec::with_capacity(configs.len() + 1);
+        for (at, config) in configs.iter().enumerate() {
+            routes.push(compile_one(at, config)?);
+        }
+        let mut builtin = RouteConfig::default();
+        // The built-in route does not contradict a configured one for the same topic.
+        if let Some(same) = configs.iter().find(|config| config.topic == builtin.topic) {
+            (builtin.forward, builtin.priority) = (same.forward, same.priority);
+            builtin.when_full = same.when_full;
+        }
+        check_conflicts(configs)?;
+        routes.push(compile_one(configs.len(), &builtin)?);
+        Ok(Routes {
+            site: Bytes::copy_from_slice(site.as_bytes()),
+            routes,
+        })
+    }
+
+    /// The route a decision names.
+    pub(crate) fn route(&self, index: usize) -> &Route {
+        &self.routes[index]
+    }
+
+    /// Topics whose names are known without a message, with their settings.
+    pub(crate) fn fixed_topics(&self) -> BTreeMap<String, TopicSettings> {
+        let fixed = self.routes.iter().filter(|route| route.topic.is_fixed());
+        fixed
+            .map(|route| (route.topic.source().to_owned(), route.settings))
+            .collect()
+    }
+
+    /// Filters of the routes that lead to this topic; `None` where a template could, too.
+    pub(crate) fn filters_of(&self, topic: &str) -> Option<Vec<Bytes>> {
+        if self.routes.iter().any(|route| !route.topic.is_fixed()) {
+            return None;
+        }
+        let leading = self
+            .routes
+            .iter()
+            .filter(|route| route.topic.source() == topic);
+        Some(leading.map(|route| route.filter.clone()).collect())
+    }
+
+    /// Where a message goes, and why not where its first matching route says.
+    pub(crate) fn decide(
+        &self,
+        mqtt_topic: &Bytes,
+        client: &Bytes,
+        owners: &mut NameOwners,
+    ) -> (Decision, Option<Fallback>) {
+        let last = self.routes.len() - 1;
+        for (index, route) in self.routes.iter().enumerate() {
+            let Some(wildcards) = capture(&route.filter, mqtt_topic) else {
+                continue;
+            };
+            let values = Values {
+                site: &self.site,
+                client,
+                mqtt_topic,
+                wildcards: &wildcards,
+            };
+            let key = route.key.expand_key(values);
+            if route.topic.is_fixed() {
+                let topic = route.topic.source().to_owned();
+                return (
+                    Decision {
+                        route: index,
+                        topic,
+                        key,
+                        is_templated: false,
+                    },
+                    None,
+                );
+            }
+            return match owners.claim(route.topic.expand_raw(values)) {
+                Ok(topic) => (
+                    Decision {
+                        route: index,
+                        topic,
+                        key,
+                        is_templated: true,
+                    },
+                    None,
+                ),
+                Err(fallback) => (self.decide_builtin(mqtt_topic), Some(fallback)),
+            };
+        }
+        debug_assert!(last < self.routes.len());
+        (self.decide_builtin(mqtt_topic), None)
+    }
+
+    /// What the built-in route says.
+    pub(crate) fn decide_builtin(&self, mqtt_topic: &Bytes) -> Decision {
+        let route = self.routes.len() - 1;
+        Decision {
+            route,
+            topic: self.routes[route].topic.source().to_owned(),
+            key: mqtt_topic.clone(),
+            is_templated: false,
+        }
+    }
+}
+
+impl NameOwners {
+    /// The topic name for an expanded template.
+    fn claim(&mut self, raw: String) -> Result<String, Fallback> {
+        let name = raw.replace('/', ".");
+        if !is_topic_name(&name) {
+            return Err(Fallback::NotAName(name));
+        }
+        match self.raw_by_name.get(&name) {
+            Some(owner) if *owner == raw => Ok(name),
+            Some(owner) => Err(Fallback::Collision {
+                name,
+                owner: owner.clone(),
+            }),
+            None if self.raw_by_name.len() >= OWNERS_MAX => Err(Fallback::TooMany),
+            None => {
+                self.raw_by_name.insert(name.clone(), raw);
+                Ok(name)
+            }
+        }
+    }
+}
+
+/// Kafka's rule, and not one of the gateway's own (`_…`).
+fn is_topic_name(name: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len())
+        && name.bytes().all(legal)
+        && name != "."
+        && name != ".."
+        && !name.starts_with('_')
+}
+
+/// What the wildcards of a filter stand for in a topic; `None` = it does not match.
+///
+/// Unlike in a subscription, wildcards also match topics that start with `$`.
+fn capture(filter: &[u8], topic: &Bytes) -> Option<Vec<Bytes>> {
+    let mut captured = Vec::new();
+    let mut rest = Some(topic.clone());
+    for level in filter.split(|b| *b == b'/') {
+        if level == b"#" {
+            captured.push(rest.unwrap_or_default());
+            return Some(captured);
+        }
+        let mut here = rest?;
+        rest = here.iter().position(|b| *b == b'/').map(|slash| {
+            let after = here.slice(slash + 1..);
+            here.truncate(slash);
+            after
+        });
+        if level == b"+" {
+            captured.push(here);
+        } else if level != here {
+            return None;
+        }
+    }
+    rest.is_none().then_some(captured)
+}
+
+fn compile_one(at: usize, config: &RouteConfig) -> Result<Route, StartError> {
+    let key = |name: &str| format!("route[{at}].{name}");
+    if check_filter(&config.filter).is_err() || shared(&config.filter).is_some() {
+        let allowed = "must be an MQTT filter, wildcards + and # alone in their level, # last";
+        return Err(StartError::config(
+            key("filter"),
+            allowed,
+            format!("{:?}", config.filter),
+        ));
+    }
+    if !matches!(config.ack, AckLevel::Memory | AckLevel::Disk) {
+        return Err(StartError::config(
+            key("ack"),
+            "must be memory or disk",
+            config.ack,
+        ));
+    }
+    let wildcards = config
+        .filter
+        .split('/')
+        .filter(|l| *l == "+" || *l == "#")
+        .count();
+    let topic = Template::compile(&config.topic, wildcards)
+        .map_err(|allowed| StartError::config(key("topic"), allowed, &config.topic))?;
+    if topic.is_fixed() && !is_topic_name(&config.topic) {
+        let allowed = "must be 1 to 249 of a-z A-Z 0-9 . _ -, not starting with _";
+        return Err(StartError::config(
+            key("topic"),
+            allowed,
+            format!("{:?}", config.topic),
+        ));
+    }
+    Ok(Route {
+        filter: Bytes::copy_from_slice(config.filter.as_bytes()),
+        topic,
+        key: Template::compile(&config.key, wildcards)
+            .map_err(|allowed| StartError::config(key("key"), allowed, &config.key))?,
+        ack: config.ack,
+        settings: settings(config),
+    })
+}
+
+fn settings(config: &RouteConfig) -> TopicSettings {
+    TopicSettings {
+        forward: config.forward,
+        priority: config.priority,
+        when_full: config.when_full,
+    }
+}
+
+fn check_conflicts(configs: &[RouteConfig]) -> Result<(), StartError> {
+    const NAMES: [&str; 3] = ["forward", "priority", "when_full"];
+    let mut seen: HashMap<&str, &RouteConfig> = HashMap::new();
+    for config in configs {
+        let first = *seen.entry(&config.topic).or_insert(config);
+        let (ours, theirs) = (settings(config).texts(), settings(first).texts());
+        for ((setting, ours), theirs) in NAMES.into_iter().zip(ours).zip(theirs) {
+            if ours != theirs {
+                return Err(StartError::RouteConflict {
+                    topic: config.topic.clone(),
+                    setting,
+                    first: (first.filter.clone(), theirs),
+                    second: (config.filter.clone(), ours),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

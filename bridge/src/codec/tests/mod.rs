@@ -1,0 +1,2 @@
+//! Tests of the codec.
+#![allow(clippy::unwrap_used)]

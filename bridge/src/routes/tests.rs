@@ -1,0 +1,169 @@
+//! Routes: first match, templates, names that collide, settings that contradict.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn route(filter: &str, topic: &str, key: &str) -> RouteConfig {
+    RouteConfig {
+        filter: filter.to_owned(),
+        topic: topic.to_owned(),
+        key: key.to_owned(),
+        ..RouteConfig::default()
+    }
+}
+
+fn decide(routes: &Routes, mqtt_topic: &str, owners: &mut NameOwners) -> (String, String) {
+    let mqtt_topic = Bytes::copy_from_slice(mqtt_topic.as_bytes());
+    let (decision, _) = routes.decide(&mqtt_topic, &Bytes::from_static(b"dev7"), owners);
+    (
+        decision.topic,
+        String::from_utf8(decision.key.to_vec()).unwrap(),
+    )
+}
+
+fn check(routes: &[RouteConfig], cases: &[(&str, &str, &str)]) {
+    let routes = Routes::compile("north", routes).unwrap();
+    let mut owners = NameOwners::default();
+    for (mqtt_topic, topic, key) in cases {
+        let (got_topic, got_key) = decide(&routes, mqtt_topic, &mut owners);
+        assert_eq!(
+            (got_topic.as_str(), got_key.as_str()),
+            (*topic, *key),
+            "{mqtt_topic}"
+        );
+    }
+}
+
+#[test]
+fn without_routes_everything_goes_to_mqtt_with_its_topic_as_key() {
+    check(
+        &[],
+        &[
+            ("a/b", "mqtt", "a/b"),
+            ("$SYS/x", "mqtt", "$SYS/x"),
+            ("/", "mqtt", "/"),
+        ],
+    );
+}
+
+#[test]
+fn the_first_route_that_matches_decides() {
+    check(
+        &[
+            route("alarms/#", "alarms", "{client}"),
+            route("alarms/fire", "fire", "x"),
+            route("+/temp", "temps", "{1}"),
+        ],
+        &[
+            ("alarms/fire", "alarms", "dev7"),
+            ("alarms", "alarms", "dev7"),
+            ("press1/temp", "temps", "press1"),
+            ("press1/temp/max", "mqtt", "press1/temp/max"),
+        ],
+    );
+}
+
+#[test]
+fn templates_know_site_client_topic_and_wildcards() {
+    check(
+        &[
+            route("tele/+/#", "{site}.tele.{1}", "{2}|{client}"),
+            route("$x/+", "dollar", "{mqtt_topic}"),
+        ],
+        &[
+            ("tele/plug1/SENSOR/a", "north.tele.plug1", "SENSOR/a|dev7"),
+            ("tele/plug1", "north.tele.plug1", "|dev7"),
+            ("$x/y", "dollar", "$x/y"),
+        ],
+    );
+}
+
+#[test]
+fn a_slash_becomes_a_dot_in_the_name_of_a_topic() {
+    check(
+        &[route("plant/#", "{mqtt_topic}", "k")],
+        &[("plant/a/b", "plant.a.b", "k")],
+    );
+}
+
+#[test]
+fn two_texts_that_make_one_name_do_not_share_it() {
+    check(
+        &[route("plant/#", "{mqtt_topic}", "k")],
+        &[
+            ("plant/a/b", "plant.a.b", "k"),
+            ("plant/a.b", "mqtt", "plant/a.b"),
+            ("plant/a/b", "plant.a.b", "k"),
+        ],
+    );
+}
+
+#[test]
+fn texts_that_make_no_name_go_to_the_built_in_route_and_say_so() {
+    let routes = Routes::compile("n", &[route("#", "{mqtt_topic}", "k")]).unwrap();
+    let mut owners = NameOwners::default();
+    let long = "x".repeat(250);
+    for topic in ["ä/temp", "a b", "_retained", "..", long.as_str()] {
+        let topic = Bytes::copy_from_slice(topic.as_bytes());
+        let (decision, fallback) = routes.decide(&topic, &Bytes::new(), &mut owners);
+        assert_eq!(decision.topic, "mqtt");
+        assert!(matches!(fallback, Some(Fallback::NotAName(_))), "{topic:?}");
+    }
+}
+
+#[test]
+fn routes_that_contradict_each_other_are_refused_by_name() {
+    let mut second = route("b/#", "shared", "k");
+    second.forward = false;
+    let error = Routes::compile("n", &[route("a/#", "shared", "k"), second])
+        .err()
+        .unwrap();
+    let text = error.to_string();
+    for word in ["\"a/#\"", "\"b/#\"", "shared", "forward", "true and false"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+}
+
+#[test]
+fn the_built_in_route_follows_a_configured_one_for_its_topic() {
+    let mut configured = route("a/#", "mqtt", "k");
+    configured.forward = false;
+    let routes = Routes::compile("n", &[configured]).unwrap();
+    assert!(!routes.fixed_topics()["mqtt"].forward);
+}
+
+#[test]
+fn wrong_routes_are_refused_with_key_and_remedy() {
+    for (config, words) in [
+        (
+            route("a/#/b", "t", "k"),
+            "route[0].filter must be an MQTT filter",
+        ),
+        (
+            route("$share/g/a", "t", "k"),
+            "route[0].filter must be an MQTT filter",
+        ),
+        (
+            route("a/+", "t{2}", "k"),
+            "route[0].topic asks for wildcard 2, the filter has 1",
+        ),
+        (route("a", "t", "{x}"), "route[0].key may contain {site}"),
+        (route("a", "t", "{"), "route[0].key has a { without a }"),
+        (route("a", "a b", "k"), "route[0].topic must be 1 to 249"),
+        (
+            route("a", "_retained", "k"),
+            "route[0].topic must be 1 to 249",
+        ),
+    ] {
+        let text = Routes::compile("n", &[config]).err().unwrap().to_string();
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_is_one_placeholder_is_not_copied() {
+    let routes = Routes::compile("n", &[]).unwrap();
+    let topic = Bytes::from_static(b"a/b");
+    let (decision, _) = routes.decide(&topic, &Bytes::new(), &mut NameOwners::default());
+    assert_eq!(decision.key.as_ptr(), topic.as_ptr());
+}
