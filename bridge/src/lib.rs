@@ -14,48 +14,159 @@
 //! leaves durability, topics and offsets to `edge-site`.
 
 mod codec;
+mod compaction;
 mod config;
+mod connection;
+mod dispatcher;
 mod error;
+mod hub;
+mod limits;
+mod listener;
+mod mailbox;
+mod message;
+mod publish;
+mod retained;
 mod routes;
+mod session;
 mod stats;
 mod trie;
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use edge_site::Site;
+use smol::channel::Receiver;
+use smol::{Async, Task};
 
 pub use config::{Anonymous, BridgeConfig, ListenerConfig, MqttConfig, RouteConfig};
 pub use error::StartError;
 pub use stats::BridgeStats;
 
+use hub::{Hub, lock};
+use listener::PreAuth;
+use routes::Routes;
+
 /// The running door.
-pub struct Bridge {}
+pub struct Bridge {
+    hub: Arc<Hub>,
+    pre_auth: Arc<PreAuth>,
+    addresses: Vec<(SocketAddr, Anonymous)>,
+    /// Dropped, they end: the accept loops and the housekeeping.
+    doors: Mutex<Vec<Task<()>>>,
+    /// Closes when the last connection is gone.
+    all_gone: Receiver<()>,
+    _dispatcher: Task<()>,
+}
+
+/// How long a stopping door waits for its connections.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Opens the listeners and starts serving on smol's global executor.
 ///
 /// Routes are checked, their topics are created where they can be, and the retained messages
 /// are found before the first connection is taken.
-#[allow(clippy::unimplemented)]
 pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartError> {
     config.check()?;
-    let _ = site;
-    unimplemented!()
+    let routes = Routes::compile(&config.site_name, &config.routes)?;
+    let mut bound = Vec::new();
+    for listener in &config.mqtt.listener {
+        for socket in listener::bind(listener)? {
+            bound.push((socket, listener.allow_anonymous));
+        }
+    }
+    let hub = Arc::new(Hub::new(config, routes, site));
+    create_topics(&hub).await;
+    let dispatcher = smol::spawn(dispatcher::run(hub.clone()));
+    dispatcher::load_retained(&hub).await;
+    let pre_auth = Arc::new(PreAuth::default());
+    let (alive, all_gone) = smol::channel::bounded(1);
+    let mut addresses = Vec::new();
+    let mut doors = vec![smol::spawn(keep_house(hub.clone()))];
+    for (socket, anonymous) in bound {
+        let bind_error = |error| StartError::Bind {
+            address: String::new(),
+            resolved: socket.local_addr().ok(),
+            error,
+        };
+        addresses.push((socket.local_addr().map_err(bind_error)?, anonymous));
+        let listener = Async::new(socket).map_err(|error| StartError::Bind {
+            address: String::new(),
+            resolved: None,
+            error,
+        })?;
+        let (hub, pre_auth, alive) = (hub.clone(), pre_auth.clone(), alive.clone());
+        doors.push(smol::spawn(listener::accept(
+            hub, pre_auth, listener, anonymous, alive,
+        )));
+    }
+    Ok(Bridge {
+        hub,
+        pre_auth,
+        addresses,
+        doors: Mutex::new(doors),
+        all_gone,
+        _dispatcher: dispatcher,
+    })
 }
 
-#[allow(clippy::unimplemented)]
+/// Topics that the routes name are there from the start; one that cannot be is no reason not
+/// to start, it is tried again with its first message.
+async fn create_topics(hub: &Hub) {
+    for (name, settings) in hub.routes.fixed_topics() {
+        let created = match hub.site.ensure_topic(&name).await {
+            Ok(topic) => hub.apply_settings(topic, settings).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = created {
+            log::warn!("topic {name} of a route is not there yet: {error}");
+        }
+    }
+}
+
+/// Once a second: what was shed goes to the ledger, retained messages are compacted.
+async fn keep_house(hub: Arc<Hub>) {
+    loop {
+        smol::Timer::after(Duration::from_secs(1)).await;
+        hub.report_shed().await;
+        compaction::compact(&hub).await;
+    }
+}
+
 impl Bridge {
     /// The addresses that listen, with their real ports, and who may connect without account.
     pub fn addresses(&self) -> Vec<(SocketAddr, Anonymous)> {
-        unimplemented!()
+        self.addresses.clone()
     }
 
     /// Figures at this moment.
     pub fn stats(&self) -> BridgeStats {
-        unimplemented!()
+        BridgeStats {
+            connected: self.hub.connected() as u64,
+            pre_auth: self.pre_auth.len() as u64,
+            subscriptions: self.hub.subscriptions() as u64,
+            retained: lock(&self.hub.retained).len() as u64,
+            ..self.hub.counters.snapshot()
+        }
     }
 
     /// Stops accepting, acknowledges what is stored, closes every connection. Idempotent.
+    ///
+    /// Takes three seconds at most. Safe to drop midway; connections then end on their own.
     pub async fn stop(&self) {
-        unimplemented!()
+        lock(&self.doors).clear();
+        self.pre_auth.clear();
+        self.hub.stop();
+        let timeout = async {
+            smol::Timer::after(STOP_TIMEOUT).await;
+        };
+        let gone = async {
+            let _ = self.all_gone.recv().await;
+        };
+        smol::future::or(gone, timeout).await;
+        self.hub.report_shed().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

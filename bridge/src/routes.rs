@@ -9,9 +9,10 @@
 mod template;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use bytes::Bytes;
-use edge_site::{AckLevel, Priority, TopicWhenFull};
+use edge_site::{AckLevel, Priority, TopicConfig, TopicWhenFull};
 
 use crate::codec::topic::{check_filter, shared};
 use crate::config::RouteConfig;
@@ -42,6 +43,15 @@ pub(crate) struct TopicSettings {
 }
 
 impl TopicSettings {
+    /// What a topic has now.
+    pub(crate) fn of(config: &TopicConfig) -> TopicSettings {
+        TopicSettings {
+            forward: config.forward,
+            priority: config.priority,
+            when_full: config.when_full,
+        }
+    }
+
     /// By their names as settings of a topic.
     pub(crate) fn to_map(self) -> BTreeMap<String, String> {
         let [forward, priority, when_full] = self.texts();
@@ -104,6 +114,21 @@ pub(crate) enum Fallback {
     NotAName(String),
     /// Too many names to keep apart.
     TooMany,
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fallback::Collision { name, owner } => {
+                write!(
+                    f,
+                    "its route makes {name} of it, and that is made of {owner:?}"
+                )
+            }
+            Fallback::NotAName(name) => write!(f, "its route makes no topic name of it: {name:?}"),
+            Fallback::TooMany => write!(f, "its route makes too many topics, over {OWNERS_MAX}"),
+        }
+    }
 }
 
 impl Routes {

@@ -1,6 +1,6 @@
 //! Figures of the MQTT door: counters that connections add to, read as one snapshot.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Figures since the start, and what is open now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,5 +52,83 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All counters of the door.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connections: Counter,
+    pub(crate) connections_refused: Counter,
+    pub(crate) publishes_in: Counter,
+    pub(crate) payload_bytes_in: Counter,
+    pub(crate) publishes_acked: Counter,
+    pub(crate) publishes_refused: Counter,
+    pub(crate) publishes_out: Counter,
+    pub(crate) shed: Counter,
+    pub(crate) protocol_errors: Counter,
+    pub(crate) taken_over: Counter,
+    pub(crate) keep_alive_expired: Counter,
+    pub(crate) pubacks: Samples,
+}
+
+impl Counters {
+    /// What was counted; the gauges are filled in by the caller.
+    pub(crate) fn snapshot(&self) -> BridgeStats {
+        let (puback_p50_us, puback_p99_us) = self.pubacks.percentiles();
+        BridgeStats {
+            connections: self.connections.get(),
+            connections_refused: self.connections_refused.get(),
+            publishes_in: self.publishes_in.get(),
+            payload_bytes_in: self.payload_bytes_in.get(),
+            publishes_acked: self.publishes_acked.get(),
+            publishes_refused: self.publishes_refused.get(),
+            publishes_out: self.publishes_out.get(),
+            shed: self.shed.get(),
+            protocol_errors: self.protocol_errors.get(),
+            taken_over: self.taken_over.get(),
+            keep_alive_expired: self.keep_alive_expired.get(),
+            puback_p50_us,
+            puback_p99_us,
+            ..BridgeStats::default()
+        }
+    }
+}
+
+/// The last samples of a time, one per append.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    ring: Box<[AtomicU32]>,
+    count: AtomicU64,
+}
+
+const SAMPLES: usize = 1024;
+
+impl Default for Samples {
+    fn default() -> Self {
+        let ring = (0..SAMPLES).map(|_| AtomicU32::new(0)).collect();
+        Samples {
+            ring,
+            count: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Samples {
+    pub(crate) fn add(&self, micros: u64) {
+        let at = self.count.fetch_add(1, Ordering::Relaxed) as usize % SAMPLES;
+        self.ring[at].store(micros.min(u32::MAX.into()) as u32, Ordering::Relaxed);
+    }
+
+    /// Median and 99th percentile.
+    fn percentiles(&self) -> (u64, u64) {
+        let filled = (self.count.load(Ordering::Relaxed) as usize).min(SAMPLES);
+        let mut sorted: Vec<u32> = self.ring[..filled]
+            .iter()
+            .map(|sample| sample.load(Ordering::Relaxed))
+            .collect();
+        sorted.sort_unstable();
+        let at = |percent: usize| sorted.get(filled * percent / 100).copied().unwrap_or(0);
+        (at(50).into(), at(99).into())
     }
 }

@@ -64,10 +64,6 @@ impl<V> Trie<V> {
         self.len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Adds a subscription; gives back what it replaces.
     pub(crate) fn insert(&mut self, filter: &[u8], id: u64, value: V) -> Option<V> {
         let (levels, below) = split(filter);
@@ -125,6 +121,51 @@ impl<V> Trie<V> {
         }
         // §4.7.2: a wildcard at the first level does not match topics that start with $.
         self.visit(ROOT, Some(topic), !topic.starts_with(b"$"), &mut found);
+    }
+
+    /// Whether `found` says yes to some filter. Walks the whole tree: for rare questions.
+    pub(crate) fn any_filter(&self, mut found: impl FnMut(&[u8]) -> bool) -> bool {
+        self.any_below(ROOT, &mut Vec::new(), true, &mut found)
+    }
+
+    fn any_below(
+        &self,
+        at: u32,
+        path: &mut Vec<u8>,
+        is_root: bool,
+        found: &mut impl FnMut(&[u8]) -> bool,
+    ) -> bool {
+        let node = &self.nodes[at as usize];
+        if !node.here.is_empty() && found(path) {
+            return true;
+        }
+        let length = path.len();
+        let step = |path: &mut Vec<u8>, level: &[u8]| {
+            path.truncate(length);
+            if !is_root {
+                path.push(b'/');
+            }
+            path.extend_from_slice(level);
+        };
+        if !node.below.is_empty() {
+            step(path, b"#");
+            if found(path) {
+                return true;
+            }
+        }
+        let plus = node.plus.map(|child| (&b"+"[..], child));
+        let children = node
+            .children
+            .iter()
+            .map(|(level, child)| (&level[..], *child));
+        for (level, child) in children.chain(plus) {
+            step(path, level);
+            if self.any_below(child, path, false, found) {
+                return true;
+            }
+        }
+        path.truncate(length);
+        false
     }
 
     fn visit<'a>(

@@ -19,7 +19,6 @@ pub(crate) fn encode_for(version: Version, reply: &Reply, buffer: &mut BytesMut)
             ack(version, 0x40, *pkid, *reason, user, buffer);
         }
         Reply::PubRec(pkid, reason) => ack(version, 0x50, *pkid, *reason, &[], buffer),
-        Reply::PubRel(pkid) => ack(version, 0x62, *pkid, Reason::SUCCESS, &[], buffer),
         Reply::PubComp(pkid, reason) => ack(version, 0x70, *pkid, *reason, &[], buffer),
         Reply::SubAck(pkid, reasons) => encode_suback(version, *pkid, reasons, buffer),
         Reply::UnsubAck(pkid, reasons) => encode_unsuback(version, *pkid, reasons, buffer),

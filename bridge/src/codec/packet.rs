@@ -101,11 +101,9 @@ impl Violation {
     }
 }
 
-/// What a client sends.
+/// What a client sends after its CONNECT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// The first one.
-    Connect(Box<Connect>),
     /// A message.
     Publish(Publish),
     /// Answers to our messages and to our PUBREC; the reason is MQTT 5's.
@@ -280,8 +278,6 @@ pub enum Reply {
     PubAck(u16, Reason, Vec<(String, String)>),
     /// Answer to PUBLISH at QoS 2.
     PubRec(u16, Reason),
-    /// Answer to PUBREC.
-    PubRel(u16),
     /// Answer to PUBREL.
     PubComp(u16, Reason),
     /// Answer to SUBSCRIBE: one code per filter, 0 to 2 = granted.

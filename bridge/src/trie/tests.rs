@@ -59,7 +59,7 @@ fn a_second_subscription_to_one_filter_replaces_the_first() {
     assert_eq!(trie.len(), 1);
     assert_eq!(trie.remove(b"a/+", 1), Some('y'));
     assert_eq!(trie.remove(b"a/+", 1), None);
-    assert!(trie.is_empty());
+    assert_eq!(trie.len(), 0);
 }
 
 #[test]
@@ -140,4 +140,19 @@ fn filters_overlap_where_a_topic_could_match_both() {
             "{other} {one}"
         );
     }
+}
+
+#[test]
+fn every_filter_can_be_asked_for() {
+    let filters = ["a/+/c", "#", "a/#", "/", "a", "+/x"];
+    let trie = trie(&filters);
+    let mut seen = Vec::new();
+    assert!(!trie.any_filter(|filter| {
+        seen.push(String::from_utf8(filter.to_vec()).unwrap());
+        false
+    }));
+    seen.sort_unstable();
+    let mut expected = filters.map(str::to_owned).to_vec();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
 }

@@ -1,0 +1,95 @@
+//! Keeps the log of retained messages small: live records move from its front to its end.
+//!
+//! ```text
+//! offsets   10 11 12 13 14        10, 12 dead, 11 live
+//! after              13 14 15     15 = what 11 was; start moved to 13
+//! ```
+//!
+//! Nobody can come in between: a record is judged and appended under the lock that publishes
+//! register with, and what has a publish under way is left for the next time.
+
+use bytes::Bytes;
+use edge_site::{AckLevel, AppendRequest, Record, RecordBatch, TopicPartition};
+
+use crate::connection::retained_bytes;
+use crate::dispatcher::DECOMPRESSED_BYTES_MAX;
+use crate::hub::{Hub, lock};
+use crate::retained::Judgement;
+
+/// One step moves about this much.
+const STEP_BYTES: usize = 256 << 10;
+
+/// One step, if there is something to gain.
+pub(crate) async fn compact(hub: &Hub) {
+    if !lock(&hub.retained).wants_compaction() {
+        return;
+    }
+    let Some(partition) = hub.retained_topic().map(|topic| topic.partition(0)) else {
+        return;
+    };
+    if let Err(what) = step(hub, partition).await {
+        log::debug!("retained messages are not compacted now: {what}");
+    }
+}
+
+async fn step(hub: &Hub, partition: TopicPartition) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let start = hub.site.marks(partition).ok_or("no such topic")?.start;
+    let batches = hub
+        .site
+        .read(partition, start, STEP_BYTES)
+        .await
+        .map_err(|error| text(&error))?;
+    let records = records(&batches, start);
+    let (request, end, bytes) = judge(hub, partition, records);
+    if let Some(ticket) = request {
+        ticket?.await.map_err(|error| text(&error))?;
+    }
+    if end > start {
+        hub.site
+            .trim(partition, end)
+            .await
+            .map_err(|error| text(&error))?;
+        lock(&hub.retained).trimmed(bytes);
+    }
+    Ok(())
+}
+
+fn records(batches: &[RecordBatch], start: i64) -> Vec<(i64, Record)> {
+    let all = batches
+        .iter()
+        .filter_map(|batch| batch.records(DECOMPRESSED_BYTES_MAX).ok());
+    all.flat_map(|records| records.flatten())
+        .filter(|(offset, _)| *offset >= start)
+        .collect()
+}
+
+type Moved = Option<Result<edge_site::Ticket, String>>;
+
+/// Appends what is live, up to the first record that has to wait; where that is, and how many
+/// bytes lie before it.
+fn judge(hub: &Hub, partition: TopicPartition, records: Vec<(i64, Record)>) -> (Moved, i64, u64) {
+    let index = lock(&hub.retained);
+    let mut items = Vec::new();
+    let (mut end, mut bytes) = (0, 0);
+    for (offset, record) in records {
+        let topic = record.key.clone().unwrap_or_else(Bytes::new);
+        match index.judge(&topic, offset) {
+            Judgement::Wait => break,
+            Judgement::Dead => {}
+            Judgement::Live => items.push((partition, record.clone())),
+        }
+        end = offset + 1;
+        bytes += retained_bytes(&record);
+    }
+    if items.is_empty() {
+        return (None, end, bytes);
+    }
+    let request = AppendRequest::records(items, AckLevel::Disk);
+    let moved = hub
+        .site
+        .try_append(request)
+        .map_err(|error| format!("{error:?}"));
+    let end = if moved.is_ok() { end } else { 0 };
+    (Some(moved), end, bytes)
+}

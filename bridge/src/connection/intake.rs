@@ -1,0 +1,334 @@
+//! From publishes to appends: what one read brought goes to the log together.
+//!
+//! Publishes of one read are gathered into as few appends as their levels allow; usually one.
+//! Where a topic goes is decided once and kept while a client stays with its topic.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edge_site::{
+    AckLevel, AppendRequest, Record, Topic, TopicPartition, TopicTable, TopicWhenFull,
+};
+use kafka_wire::partition_for_key;
+
+use crate::codec::packet::{Publish, QoS};
+use crate::hub::Hub;
+use crate::message::{Message, to_record};
+use crate::routes::Decision;
+use crate::session::{Place, Session};
+
+/// Publishes on their way to one append.
+pub(crate) struct Batch {
+    pub(crate) request: AppendRequest,
+    /// The session's number for it; none where nobody waits for its outcome.
+    pub(crate) number: Option<u64>,
+    pub(crate) bytes: usize,
+    /// QoS 0 records in it by partition, should it find no room.
+    pub(crate) sheddable: Vec<(TopicPartition, u64)>,
+    pub(crate) retained: Vec<RetainedItem>,
+    class: Class,
+}
+
+/// A retained record in an append.
+pub(crate) struct RetainedItem {
+    pub(crate) topic: Bytes,
+    pub(crate) token: u64,
+    /// Its place among the items.
+    pub(crate) item: usize,
+    pub(crate) bytes: u64,
+    pub(crate) is_message: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Class {
+    level: AckLevel,
+    relaxed: bool,
+    /// A topic that refuses when full goes alone, so that others are not refused with it.
+    alone: Option<TopicPartition>,
+}
+
+/// Where the messages of one MQTT topic go.
+pub(crate) struct Target {
+    mqtt_topic: Bytes,
+    topic: Arc<Topic>,
+    partition: TopicPartition,
+    key: Bytes,
+    ack: AckLevel,
+}
+
+/// What has to be there before a publish can be appended.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    /// A topic of the log.
+    Topic(Decision),
+    /// The topic of retained messages.
+    Retained,
+}
+
+/// Gathers.
+#[derive(Default)]
+pub(crate) struct Intake {
+    target: Option<Target>,
+    table: Option<Arc<TopicTable>>,
+    batches: Vec<Batch>,
+    bytes: usize,
+}
+
+/// A request to the site has to stay under a megabyte, unless one record is larger.
+const REQUEST_BYTES_MAX: usize = 900_000;
+/// What a record costs beside its parts, roughly.
+const RECORD_BYTES: usize = 64;
+/// More appends than this under way make relaxed ones urgent, so that their number stays small.
+const RELAXED_UNDER_WAY_MAX: usize = 32;
+
+impl Intake {
+    /// Bytes gathered.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What was gathered.
+    pub(crate) fn take(&mut self) -> Vec<Batch> {
+        self.bytes = 0;
+        std::mem::take(&mut self.batches)
+    }
+
+    /// A new read: topics may have come, gone or changed since.
+    pub(crate) fn refresh(&mut self, hub: &Hub) {
+        let table = hub.site.topics();
+        if !self
+            .table
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &table))
+        {
+            self.table = Some(table);
+            self.target = None;
+        }
+    }
+
+    /// Makes sure that a publish can be gathered; says what is missing if not.
+    pub(crate) fn prepare(
+        &mut self,
+        hub: &Hub,
+        publish: &Publish,
+        client_id: &Bytes,
+    ) -> Result<(), Missing> {
+        if publish.retain && hub.retained_topic().is_none() {
+            return Err(Missing::Retained);
+        }
+        if self
+            .target
+            .as_ref()
+            .is_some_and(|target| target.mqtt_topic == publish.topic)
+        {
+            return Ok(());
+        }
+        let decision = hub.decide(&publish.topic, client_id);
+        self.retarget(hub, &publish.topic, decision)
+    }
+
+    /// The same with a decision that was made elsewhere.
+    pub(crate) fn retarget(
+        &mut self,
+        hub: &Hub,
+        mqtt_topic: &Bytes,
+        decision: Decision,
+    ) -> Result<(), Missing> {
+        let table = self.table.get_or_insert_with(|| hub.site.topics());
+        let Some(topic) = table.get(&decision.topic) else {
+            return Err(Missing::Topic(decision));
+        };
+        let partition = topic.partition(partition_for_key(&decision.key, topic.partitions));
+        self.target = Some(Target {
+            // Copies: slices would keep all that was read with them.
+            mqtt_topic: Bytes::copy_from_slice(mqtt_topic),
+            topic: topic.clone(),
+            partition,
+            key: Bytes::copy_from_slice(&decision.key),
+            ack: hub.routes.route(decision.route).ack,
+        });
+        Ok(())
+    }
+
+    /// Gathers a publish that was prepared, and stands it in the session's line.
+    pub(crate) fn add(&mut self, hub: &Hub, session: &mut Session, publish: Publish, wall_ms: i64) {
+        let Some(target) = self.target.take() else {
+            debug_assert!(false, "a publish is prepared before it is added");
+            return;
+        };
+        let is_qos0 = publish.qos == QoS::AtMostOnce;
+        let class = class(&target, &publish, session.requests_under_way());
+        let bytes = record_bytes(&publish, &target);
+        let batch = self.batch(class, bytes);
+        if !is_qos0 || publish.retain {
+            let number = *batch.number.get_or_insert_with(|| session.open_request());
+            if !is_qos0 {
+                let place = session.wants_places().then(|| Place {
+                    topic: target.topic.name.clone(),
+                    partition: target.partition.partition,
+                });
+                let item = batch.request.items.len() as u32;
+                session.handle_stored(publish.pkid, publish.qos, number, item, place);
+            }
+        }
+        if is_qos0 {
+            batch.count_sheddable(target.partition);
+        }
+        batch.push(hub, session.client_id(), &publish, &target, wall_ms);
+        self.target = Some(target);
+        self.bytes += bytes;
+    }
+
+    fn batch(&mut self, class: Class, bytes: usize) -> &mut Batch {
+        // QoS 0 rides with what is urgent anyway.
+        let fits = |batch: &Batch| {
+            let same = batch.class == class
+                || (class.relaxed && !batch.class.relaxed && batch.class.alone == class.alone);
+            same && batch.bytes + bytes <= REQUEST_BYTES_MAX
+        };
+        let at = match self.batches.iter().rposition(fits) {
+            Some(at) => at,
+            None => {
+                self.batches.push(Batch::new(class));
+                self.batches.len() - 1
+            }
+        };
+        let batch = &mut self.batches[at];
+        batch.bytes += bytes;
+        batch
+    }
+}
+
+impl Batch {
+    fn new(class: Class) -> Batch {
+        let request = AppendRequest {
+            items: Vec::new(),
+            batches: Vec::new(),
+            level: class.level,
+            relaxed: class.relaxed,
+        };
+        Batch {
+            request,
+            number: None,
+            bytes: 0,
+            sheddable: Vec::new(),
+            retained: Vec::new(),
+            class,
+        }
+    }
+
+    /// Whether only QoS 0 is in it, so that it is shed rather than waited for.
+    pub(crate) fn is_sheddable(&self) -> bool {
+        self.number.is_none()
+    }
+
+    fn count_sheddable(&mut self, partition: TopicPartition) {
+        match self.sheddable.last_mut() {
+            Some((last, count)) if *last == partition => *count += 1,
+            _ => self.sheddable.push((partition, 1)),
+        }
+    }
+
+    fn push(
+        &mut self,
+        hub: &Hub,
+        client_id: &Bytes,
+        publish: &Publish,
+        target: &Target,
+        wall_ms: i64,
+    ) {
+        let payload = Some(publish.payload.clone());
+        let record = to_record(publish, client_id, target.key.clone(), payload, wall_ms);
+        if publish.retain
+            && let Some(topic) = hub.retained_topic()
+        {
+            let item = self.request.items.len() + 1;
+            self.request.items.push((target.partition, record));
+            self.push_retained(hub, client_id, publish, (topic.partition(0), item), wall_ms);
+        } else {
+            self.request.items.push((target.partition, record));
+        }
+    }
+
+    /// The second record of a retained publish, in the same frame; an empty payload clears.
+    fn push_retained(
+        &mut self,
+        hub: &Hub,
+        client_id: &Bytes,
+        publish: &Publish,
+        (partition, item): (TopicPartition, usize),
+        wall_ms: i64,
+    ) {
+        let is_message = !publish.payload.is_empty();
+        let payload = is_message.then(|| publish.payload.clone());
+        let record = to_record(publish, client_id, publish.topic.clone(), payload, wall_ms);
+        let token = hub.next_id();
+        let visible = (publish.qos == QoS::AtMostOnce)
+            .then(|| is_message.then(|| Arc::new(unpinned(publish, client_id))));
+        crate::hub::lock(&hub.retained).begin(&publish.topic, token, visible);
+        self.retained.push(RetainedItem {
+            topic: Bytes::copy_from_slice(&publish.topic),
+            token,
+            item,
+            bytes: retained_bytes(&record),
+            is_message,
+        });
+        self.request.items.push((partition, record));
+    }
+}
+
+/// Size of a retained record, the same wherever it is measured.
+pub(crate) fn retained_bytes(record: &Record) -> u64 {
+    let header = |h: &edge_site::Header| h.key.len() + h.value.as_ref().map_or(0, Bytes::len);
+    let headers: usize = record.headers.iter().map(header).sum();
+    let key = record.key.as_ref().map_or(0, Bytes::len);
+    (headers + key + record.value.as_ref().map_or(0, Bytes::len)) as u64
+}
+
+/// A copy that does not keep all that was read with the publish.
+pub(crate) fn unpinned(publish: &Publish, client_id: &Bytes) -> Message {
+    let mut publish = publish.clone();
+    publish.topic = Bytes::copy_from_slice(&publish.topic);
+    publish.payload = Bytes::copy_from_slice(&publish.payload);
+    Message {
+        publish,
+        client_id: client_id.clone(),
+    }
+}
+
+fn class(target: &Target, publish: &Publish, under_way: usize) -> Class {
+    let refuses = target.topic.config.when_full == TopicWhenFull::Refuse;
+    let alone = refuses.then_some(target.partition);
+    match (publish.qos, publish.retain) {
+        (QoS::AtMostOnce, false) => Class {
+            level: AckLevel::Memory,
+            relaxed: true,
+            alone,
+        },
+        // The index wants to know the offset, so this one has a ticket.
+        (QoS::AtMostOnce, true) => {
+            let relaxed = under_way < RELAXED_UNDER_WAY_MAX;
+            Class {
+                level: AckLevel::Disk,
+                relaxed,
+                alone,
+            }
+        }
+        _ => Class {
+            level: target.ack,
+            relaxed: false,
+            alone,
+        },
+    }
+}
+
+fn record_bytes(publish: &Publish, target: &Target) -> usize {
+    let user = publish.properties.as_ref().map_or(0, |p| {
+        p.user
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>()
+    });
+    let once = publish.payload.len() + publish.topic.len() + target.key.len() + user + RECORD_BYTES;
+    if publish.retain { 2 * once } else { once }
+}

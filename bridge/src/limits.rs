@@ -1,0 +1,122 @@
+//! What is remembered about clients that cost more than they should. Pure and bounded.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+/// How long a client that repeats what is refused for ever is held before it is closed.
+///
+/// The first refusal costs nothing, the second a second, then two, four, up to the limit.
+pub(crate) struct Penalties {
+    hold_ms_max: u64,
+    by_client: HashMap<Bytes, (u32, u64)>,
+}
+
+/// Clients remembered; beyond it the table begins anew.
+const CLIENTS_MAX: usize = 4096;
+/// A client that did nothing wrong for so long is forgotten.
+const FORGET_MS: u64 = 600_000;
+
+impl Penalties {
+    pub(crate) fn new(hold_ms_max: u64) -> Self {
+        Penalties {
+            hold_ms_max,
+            by_client: HashMap::new(),
+        }
+    }
+
+    /// One more refusal: how long to hold the client for it.
+    pub(crate) fn hold_ms(&mut self, now_ms: u64, client: &[u8]) -> u64 {
+        if self.by_client.len() >= CLIENTS_MAX && !self.by_client.contains_key(client) {
+            self.by_client.clear();
+        }
+        let entry = self
+            .by_client
+            .entry(Bytes::copy_from_slice(client))
+            .or_insert((0, now_ms));
+        if now_ms > entry.1 + FORGET_MS {
+            entry.0 = 0;
+        }
+        let hold_ms = match entry.0 {
+            0 => 0,
+            times => 1000_u64.saturating_mul(1 << (times - 1).min(16)),
+        };
+        *entry = (entry.0.saturating_add(1), now_ms);
+        hold_ms.min(self.hold_ms_max)
+    }
+}
+
+/// Which refusals were said lately, so that each is said once per client and minute.
+pub(crate) struct SaidLately {
+    repeat_ms: u64,
+    by_client: HashMap<(Bytes, &'static str), u64>,
+}
+
+impl SaidLately {
+    pub(crate) fn new(repeat_ms: u64) -> Self {
+        SaidLately {
+            repeat_ms,
+            by_client: HashMap::new(),
+        }
+    }
+
+    /// Whether to say it now.
+    pub(crate) fn may_say(&mut self, now_ms: u64, client: &[u8], what: &'static str) -> bool {
+        if self.by_client.len() >= CLIENTS_MAX {
+            self.by_client
+                .retain(|_, said_ms| now_ms < *said_ms + self.repeat_ms);
+            if self.by_client.len() >= CLIENTS_MAX {
+                return false;
+            }
+        }
+        match self.by_client.entry((Bytes::copy_from_slice(client), what)) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(now_ms);
+                true
+            }
+            std::collections::hash_map::Entry::Occupied(mut entry) => {
+                let may = now_ms >= *entry.get() + self.repeat_ms;
+                if may {
+                    entry.insert(now_ms);
+                }
+                may
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeating_what_is_refused_costs_more_each_time() {
+        let mut penalties = Penalties::new(60_000);
+        let holds: Vec<u64> = (0..9).map(|at| penalties.hold_ms(at, b"dev7")).collect();
+        let expected = [0, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000];
+        assert_eq!(holds, expected);
+        assert_eq!(penalties.hold_ms(9, b"other"), 0);
+        assert_eq!(penalties.hold_ms(700_000, b"dev7"), 0);
+    }
+
+    #[test]
+    fn a_refusal_is_said_once_per_client_and_minute() {
+        let mut said = SaidLately::new(60_000);
+        assert!(said.may_say(0, b"dev7", "full"));
+        assert!(!said.may_say(59_999, b"dev7", "full"));
+        assert!(said.may_say(59_999, b"dev8", "full"));
+        assert!(said.may_say(60_000, b"dev7", "full"));
+    }
+
+    #[test]
+    fn tables_about_clients_do_not_grow_without_end() {
+        let mut penalties = Penalties::new(1);
+        let mut said = SaidLately::new(1000);
+        for client in 0..10_000_u32 {
+            penalties.hold_ms(0, &client.to_be_bytes());
+            said.may_say(0, &client.to_be_bytes(), "x");
+        }
+        assert!(penalties.by_client.len() <= CLIENTS_MAX && said.by_client.len() <= CLIENTS_MAX);
+        assert!(said.may_say(5000, b"new", "x"));
+    }
+}

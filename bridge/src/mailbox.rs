@@ -1,0 +1,185 @@
+//! What waits for one connection: messages, and word from other tasks. Bounded.
+//!
+//! Publishers (QoS 0) and the live dispatcher (committed messages) put in, the connection's task
+//! takes out. A QoS 0 message that finds no room is shed and counted by the caller. A committed
+//! one is never dropped: the mailbox then falls *behind*, remembers from which frame on, and the
+//! connection reads the log until it has caught up.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+
+use crate::codec::packet::QoS;
+use crate::message::Message;
+
+/// One message for one session.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) message: Arc<Message>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) subscription_ids: Vec<u32>,
+}
+
+impl Delivery {
+    fn bytes(&self) -> usize {
+        // What a queue entry costs beside its texts, roughly.
+        const ENTRY_BYTES: usize = 200;
+        ENTRY_BYTES + self.message.publish.payload.len() + self.message.publish.topic.len()
+    }
+}
+
+/// Word from other tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Another connection came with the same client id.
+    TakenOver,
+    /// The gateway is stopping.
+    Stop,
+}
+
+/// A record's place in the stream of committed frames: frame index, number within the frame.
+pub(crate) type Position = (u64, u32);
+
+/// Where a session stands in the stream of committed frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It gets what the dispatcher finds, from this place on.
+    Live { from: Position },
+    /// It reads frames itself, from this place on.
+    Behind { from: Position },
+}
+
+/// The mailbox of one connection.
+pub(crate) struct Mailbox {
+    pub(crate) id: u64,
+    pub(crate) client_id: Bytes,
+    contents: Mutex<Contents>,
+}
+
+/// What is in it; seen by the owner under its lock.
+pub(crate) struct Contents {
+    pub(crate) live: VecDeque<Delivery>,
+    pub(crate) committed: VecDeque<Delivery>,
+    pub(crate) standing: Standing,
+    pub(crate) signal: Option<Signal>,
+    live_bytes: usize,
+    committed_bytes: usize,
+    waker: Option<Waker>,
+}
+
+/// Each of the two queues holds at most this.
+const QUEUE_BYTES_MAX: usize = 256 << 10;
+
+impl Mailbox {
+    pub(crate) fn new(id: u64, client_id: Bytes) -> Mailbox {
+        let contents = Contents {
+            live: VecDeque::new(),
+            committed: VecDeque::new(),
+            standing: Standing::Live { from: (0, 0) },
+            signal: None,
+            live_bytes: 0,
+            committed_bytes: 0,
+            waker: None,
+        };
+        Mailbox {
+            id,
+            client_id,
+            contents: Mutex::new(contents),
+        }
+    }
+
+    /// Puts a QoS 0 delivery in; false = no room, it is shed.
+    #[must_use]
+    pub(crate) fn push_live(&self, delivery: Delivery) -> bool {
+        let waker = {
+            let mut contents = self.lock();
+            let bytes = delivery.bytes();
+            if contents.live_bytes + bytes > QUEUE_BYTES_MAX && !contents.live.is_empty() {
+                return false;
+            }
+            contents.live_bytes += bytes;
+            contents.live.push_back(delivery);
+            contents.waker.take()
+        };
+        wake(waker);
+        true
+    }
+
+    /// Puts a committed delivery in; without room the session falls behind from here on.
+    pub(crate) fn push_committed(&self, position: Position, delivery: Delivery) {
+        let waker = {
+            let mut contents = self.lock();
+            match contents.standing {
+                Standing::Live { from } if position >= from => {}
+                _ => return,
+            }
+            let bytes = delivery.bytes();
+            if contents.committed_bytes + bytes > QUEUE_BYTES_MAX && !contents.committed.is_empty()
+            {
+                contents.fall_behind(position);
+            } else {
+                contents.committed_bytes += bytes;
+                contents.committed.push_back(delivery);
+            }
+            contents.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// Leaves word; the first word stands.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let waker = {
+            let mut contents = self.lock();
+            contents.signal.get_or_insert(signal);
+            contents.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// For the owner.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Contents {
+    /// The owner wants to be woken by the next thing put in.
+    pub(crate) fn register(&mut self, cx: &Context) {
+        match &self.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => self.waker = Some(cx.waker().clone()),
+        }
+    }
+
+    pub(crate) fn pop_live(&mut self) -> Option<Delivery> {
+        let delivery = self.live.pop_front()?;
+        self.live_bytes -= delivery.bytes();
+        if self.live.is_empty() {
+            self.live = VecDeque::new();
+        }
+        Some(delivery)
+    }
+
+    pub(crate) fn pop_committed(&mut self) -> Option<Delivery> {
+        let delivery = self.committed.pop_front()?;
+        self.committed_bytes -= delivery.bytes();
+        if self.committed.is_empty() {
+            self.committed = VecDeque::new();
+        }
+        Some(delivery)
+    }
+
+    /// From here on the owner reads for itself.
+    fn fall_behind(&mut self, from: Position) {
+        self.standing = Standing::Behind { from };
+    }
+}

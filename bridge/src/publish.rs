@@ -1,0 +1,67 @@
+//! Publishing on behalf of somebody who is not there to wait for it: wills.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edge_site::{AppendRequest, TopicError};
+use kafka_wire::partition_for_key;
+
+use crate::codec::packet::{Publish, QoS};
+use crate::connection::{RetainedItem, name, retained_bytes, unpinned};
+use crate::hub::{Hub, lock};
+use crate::message::to_record;
+
+/// Delivers and stores one message; waits until it is stored.
+pub(crate) async fn publish(hub: &Arc<Hub>, publish: Publish, client_id: &Bytes) {
+    if publish.qos == QoS::AtMostOnce {
+        let make = || unpinned(&publish, client_id);
+        hub.deliver_live(&publish.topic, client_id, make);
+    }
+    if let Err(error) = store(hub, &publish, client_id).await {
+        log::warn!(
+            "the will of client {} is not stored: {error}",
+            name(client_id)
+        );
+        hub.shed(None, 1);
+    }
+}
+
+async fn store(hub: &Arc<Hub>, publish: &Publish, client_id: &Bytes) -> Result<(), TopicError> {
+    let mut decision = hub.decide(&publish.topic, client_id);
+    let topic = match hub.create_topic_for(&decision).await {
+        Err(error) if decision.is_templated && !matches!(error, TopicError::Refused(_)) => {
+            decision = hub.routes.decide_builtin(&publish.topic);
+            hub.create_topic_for(&decision).await?
+        }
+        other => other?,
+    };
+    let now_ms = Hub::wall_ms();
+    let payload = Some(publish.payload.clone());
+    let record = to_record(publish, client_id, decision.key.clone(), payload, now_ms);
+    let partition = topic.partition(partition_for_key(&decision.key, topic.partitions));
+    let level = hub.routes.route(decision.route).ack;
+    let mut request = AppendRequest::records(vec![(partition, record)], level);
+    let mut retained = Vec::new();
+    if publish.retain {
+        let topic = hub.create_retained_topic().await?;
+        let is_message = !publish.payload.is_empty();
+        let payload = is_message.then(|| publish.payload.clone());
+        let record = to_record(publish, client_id, publish.topic.clone(), payload, now_ms);
+        let token = hub.next_id();
+        lock(&hub.retained).begin(&publish.topic, token, None);
+        retained.push(RetainedItem {
+            topic: publish.topic.clone(),
+            token,
+            item: 1,
+            bytes: retained_bytes(&record),
+            is_message,
+        });
+        request.items.push((topic.partition(0), record));
+    }
+    let outcome = match hub.site.append(request).await {
+        Ok(ticket) => ticket.await,
+        Err(refused) => Err(refused),
+    };
+    hub.settle(&retained, &outcome);
+    outcome.map(drop).map_err(TopicError::Refused)
+}

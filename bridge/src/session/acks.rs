@@ -1,0 +1,216 @@
+//! The line of acknowledgements: they leave in the order in which the publishes came.
+//!
+//! One append carries many publishes, and a read may need more than one append (levels differ).
+//! Each publish stands in line with the number of its append; the head leaves once that is spent.
+//!
+//! ```text
+//! line      p1→7  p2→7  p3→8  p4→7     appends  7: spent   8: waiting
+//! leaves    p1 p2                      p4 waits behind p3
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use edge_site::{Appended, Refused};
+
+use crate::codec::packet::{QoS, Reason};
+
+/// How an append ended.
+pub(crate) type Outcome = Result<Appended, Refused>;
+
+/// Where a message went, for the acknowledgement of MQTT 5.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: u32,
+}
+
+/// What is to be said about the publish at the head of the line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Spent {
+    /// It is where it should be.
+    Ack {
+        pkid: u16,
+        qos: QoS,
+        user: Vec<(String, String)>,
+    },
+    /// It was refused before it was appended.
+    Refused { pkid: u16, qos: QoS, reason: Reason },
+    /// There is no room now.
+    Later { pkid: u16, qos: QoS },
+    /// It will not be taken later either.
+    Never {
+        pkid: u16,
+        qos: QoS,
+        reason: Reason,
+        what: &'static str,
+    },
+    /// Nobody knows; the client has to send it again.
+    Lost { reason: Reason, what: &'static str },
+}
+
+struct Waiting {
+    pkid: u16,
+    qos: QoS,
+    item: u32,
+    request: u64,
+    place: Option<Place>,
+    refused: Option<Reason>,
+}
+
+struct Request {
+    waiting: u32,
+    outcome: Option<Outcome>,
+}
+
+/// The line.
+#[derive(Default)]
+pub(super) struct AckQueue {
+    line: VecDeque<Waiting>,
+    requests: VecDeque<Request>,
+    /// Number of the first of `requests`.
+    first_request: u64,
+}
+
+impl AckQueue {
+    pub(super) fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    pub(super) fn requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// A new append; each number has to be spent once.
+    pub(super) fn open(&mut self) -> u64 {
+        self.requests.push_back(Request {
+            waiting: 0,
+            outcome: None,
+        });
+        self.first_request + self.requests.len() as u64 - 1
+    }
+
+    pub(super) fn push(
+        &mut self,
+        pkid: u16,
+        qos: QoS,
+        request: u64,
+        item: u32,
+        place: Option<Place>,
+    ) {
+        if let Some(request) = self.request(request) {
+            request.waiting += 1;
+        }
+        self.line.push_back(Waiting {
+            pkid,
+            qos,
+            item,
+            request,
+            place,
+            refused: None,
+        });
+    }
+
+    pub(super) fn push_refused(&mut self, pkid: u16, qos: QoS, reason: Reason) {
+        let refused = Some(reason);
+        self.line.push_back(Waiting {
+            pkid,
+            qos,
+            item: 0,
+            request: 0,
+            place: None,
+            refused,
+        });
+    }
+
+    pub(super) fn spend(&mut self, request: u64, outcome: Outcome) {
+        if let Some(request) = self.request(request) {
+            request.outcome = Some(outcome);
+        }
+        self.forget_spent();
+    }
+
+    /// Takes the head off the line if there is something to say about it.
+    pub(super) fn next_spent(&mut self) -> Option<Spent> {
+        let head = self.line.front()?;
+        let (pkid, qos) = (head.pkid, head.qos);
+        if let Some(reason) = head.refused {
+            self.line.pop_front();
+            return Some(Spent::Refused { pkid, qos, reason });
+        }
+        let at = head.request.checked_sub(self.first_request)? as usize;
+        let request = self.requests.get_mut(at)?;
+        let spent = match request.outcome.as_ref()? {
+            Ok(appended) => Spent::Ack {
+                pkid,
+                qos,
+                user: user_properties(head, appended),
+            },
+            Err(refused) => said(pkid, qos, refused),
+        };
+        request.waiting -= 1;
+        self.line.pop_front();
+        self.forget_spent();
+        Some(spent)
+    }
+
+    fn request(&mut self, number: u64) -> Option<&mut Request> {
+        self.requests
+            .get_mut(number.checked_sub(self.first_request)? as usize)
+    }
+
+    fn forget_spent(&mut self) {
+        while let Some(Request {
+            waiting: 0,
+            outcome: Some(_),
+        }) = self.requests.front()
+        {
+            self.requests.pop_front();
+            self.first_request += 1;
+        }
+    }
+}
+
+fn user_properties(waiting: &Waiting, appended: &Appended) -> Vec<(String, String)> {
+    let Some(place) = &waiting.place else {
+        return Vec::new();
+    };
+    let mut user = vec![
+        ("edge-ack".to_owned(), appended.level.as_str().to_owned()),
+        ("edge-topic".to_owned(), place.topic.to_string()),
+        ("edge-partition".to_owned(), place.partition.to_string()),
+    ];
+    if let Some(offset) = appended.offsets.get(waiting.item as usize) {
+        user.push(("edge-offset".to_owned(), offset.to_string()));
+    }
+    user
+}
+
+/// Full and poisoned are for now, too large and not permitted are for ever (README of the door).
+fn said(pkid: u16, qos: QoS, refused: &Refused) -> Spent {
+    match refused {
+        Refused::Full { .. } | Refused::Poisoned { .. } | Refused::ReadOnly => {
+            Spent::Later { pkid, qos }
+        }
+        Refused::TooLarge { .. } => Spent::Never {
+            pkid,
+            qos,
+            reason: Reason::PACKET_TOO_LARGE,
+            what: "the message is larger than max.message.bytes of its topic",
+        },
+        Refused::UnknownTopic | Refused::Invalid(_) => Spent::Never {
+            pkid,
+            qos,
+            reason: Reason::NOT_AUTHORIZED,
+            what: "the topic it is routed to does not exist and may not be created",
+        },
+        Refused::Stopping => Spent::Lost {
+            reason: Reason::SERVER_SHUTTING_DOWN,
+            what: "the gateway is stopping",
+        },
+        Refused::NotLeader | Refused::Unknown => Spent::Lost {
+            reason: Reason::SERVER_BUSY,
+            what: "another gateway leads the site",
+        },
+    }
+}

@@ -1,0 +1,2 @@
+//! Facts about a conversation, told with packets in and packets out.
+#![allow(clippy::unwrap_used)]
