@@ -13,7 +13,7 @@ const SYNC_BYTES: usize = 4096;
 /// Where sled keeps what it holds.
 const SLICE_FILE: &str = "db";
 /// `f_type` of a filesystem that is memory (linux/magic.h).
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// A folder that is removed in the end, unless it is kept.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Folder {
 
     /// Whether it is in memory, where a sync means nothing.
     pub fn in_memory(&self) -> bool {
-        rustix::fs::statfs(&self.path).is_ok_and(|found| found.f_type as i64 == TMPFS)
+        rustix::fs::statfs(&self.path).is_ok_and(|found| found.f_type == TMPFS)
     }
 }
 

@@ -27,16 +27,6 @@ impl Histogram {
         self.max_us = self.max_us.max(us);
     }
 
-    /// How many were counted.
-    pub fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// The largest.
-    pub fn max_us(&self) -> u64 {
-        self.max_us
-    }
-
     /// The duration that a share of `quantile` (0 to 1) does not exceed; 0 when nothing was counted.
     pub fn quantile_us(&self, quantile: f64) -> u64 {
         let wanted = ((self.count as f64 * quantile).ceil() as u64).max(1);

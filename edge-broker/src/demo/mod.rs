@@ -69,7 +69,7 @@ fn seed(text: &str) -> Result<u64, String> {
 
 /// Runs the demo and answers with its exit code.
 pub fn run(args: DemoArgs) -> ExitCode {
-    match smol::block_on(stage::run(&args)) {
+    match smol::block_on(stage::run(args)) {
         Ok(code) => code,
         Err(error) => Failure::new(Exit::UNAVAILABLE, error.to_string()).report(),
     }

@@ -22,18 +22,13 @@ pub fn publish(to: &mut Vec<u8>, topic: &str, payload: &[u8], packet_id: u16, re
     to.extend_from_slice(payload);
 }
 
-/// Appends a PINGREQ.
-pub fn ping(to: &mut Vec<u8>) {
-    to.extend_from_slice(&[0xC0, 0]);
-}
-
 /// Appends a DISCONNECT.
 pub fn disconnect(to: &mut Vec<u8>) {
     to.extend_from_slice(&[0xE0, 0]);
 }
 
 /// What a gateway sends to a device that only publishes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packet {
     /// CONNACK; 0 = welcome.
     ConnAck(u8),

@@ -40,13 +40,13 @@ const STILL_MAX: Duration = Duration::from_secs(15);
 const INTERRUPTED: u8 = 130;
 
 /// Runs the demo.
-pub async fn run(args: &DemoArgs) -> io::Result<ExitCode> {
+pub async fn run(args: DemoArgs) -> io::Result<ExitCode> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, interrupted.clone())?;
     }
     let folder = Folder::create(args.keep)?;
-    let mut stage = Stage::build(args, &folder, interrupted).await?;
+    let mut stage = Stage::build(&args, &folder, interrupted).await?;
     let code = stage.play().await;
     stage.gateway = None; // killed, if it still runs, before its folder goes
     if args.keep {

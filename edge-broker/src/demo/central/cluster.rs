@@ -151,7 +151,7 @@ impl Cluster {
         };
         let broker = MetadataResponseBroker {
             node_id: NODE_ID,
-            host: string(address.ip()),
+            host: string(&address.ip().to_string()),
             port: i32::from(address.port()),
             ..MetadataResponseBroker::default()
         };
@@ -285,7 +285,7 @@ impl Cluster {
         ];
         let config = |(name, value): (&str, String)| DescribeConfigsResourceResult {
             name: string(name),
-            value: Some(string(value)),
+            value: Some(string(&value)),
             config_source: 5,
             ..DescribeConfigsResourceResult::default()
         };
@@ -386,8 +386,8 @@ fn answer<R: Request>(
     )?))
 }
 
-fn string(text: impl ToString) -> KafkaString {
-    KafkaString::from(text.to_string())
+fn string(text: &str) -> KafkaString {
+    KafkaString::from(text.to_owned())
 }
 
 #[cfg(test)]

@@ -117,9 +117,11 @@ async fn serve(mut stream: TcpStream, cluster: &Mutex<Cluster>, uplink: &Uplink)
         // What was read during a black hole has not arrived yet.
         uplink.passes().await;
         buffer.extend_from_slice(&chunk[..read]);
-        while let Some(frame) = split_frame(&mut buffer, FRAME_BYTES_MAX).map_err(invalid)? {
+        while let Some(frame) =
+            split_frame(&mut buffer, FRAME_BYTES_MAX).map_err(|error| invalid(&error))?
+        {
             let answer = lock(cluster).handle(frame, address, now_ms());
-            let answer = answer.map_err(|hangup| invalid(hangup.0))?;
+            let answer = answer.map_err(|hangup| invalid(&hangup.0))?;
             // An answer into a black hole: the request is done, its outcome unknown to the client.
             uplink.passes().await;
             if let Some(bytes) = answer {
@@ -129,7 +131,7 @@ async fn serve(mut stream: TcpStream, cluster: &Mutex<Cluster>, uplink: &Uplink)
     }
 }
 
-fn invalid(error: impl ToString) -> io::Error {
+fn invalid(error: &dyn std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 

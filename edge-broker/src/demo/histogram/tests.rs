@@ -9,7 +9,6 @@ fn quantiles_are_within_three_percent() {
         assert!((found / exact - 1.0).abs() < 0.032, "{quantile}: {found}");
     }
     assert_eq!(histogram.quantile_us(1.0), 100_000);
-    assert_eq!(histogram.count(), 100_000);
 }
 
 #[test]
