@@ -5,7 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::compression::Decompressor;
+use crate::compression;
 use crate::crc;
 use crate::header::{
     ATTRIBUTES_AT, BASE_OFFSET_AT, BASE_SEQUENCE_AT, CRC_AT, LEADER_EPOCH_AT, LENGTH_PREFIX_BYTES,
@@ -177,8 +177,7 @@ impl RecordBatch {
             return Ok(RecordsBytes::new(header, payload));
         }
         let mut plain = Vec::new();
-        let mut decompressor = Decompressor::default();
-        decompressor.decompress(codec, &payload, &mut plain, decompressed_bytes_max)?;
+        compression::decompress(codec, &payload, &mut plain, decompressed_bytes_max)?;
         plain.shrink_to_fit(); // records will be slices of it, perhaps for long
         Ok(RecordsBytes::new(header, Bytes::from(plain)))
     }

@@ -1,13 +1,13 @@
 //! Builds a batch from records: one pass over them, straight into the batch's own form.
 //!
-//! The builder sits on the path of every message a device sends, so it keeps its buffers and its
-//! codec from batch to batch: a batch costs one allocation, a record none.
+//! The builder sits on the path of every message a device sends, so it keeps its buffer from batch
+//! to batch: a batch costs one allocation, a record none.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-use crate::compression::Compressor;
+use crate::compression;
 use crate::header::{ATTRIBUTES_AT, CRC_AT, LENGTH_PREFIX_BYTES, MAGIC, put};
 use crate::varint::{Small, put_varlong, varlong_len};
 use crate::{BATCH_HEADER_BYTES, BatchHeader, Compression, Producer, Record, RecordBatch};
@@ -15,9 +15,7 @@ use crate::{BATCH_HEADER_BYTES, BatchHeader, Compression, Producer, Record, Reco
 /// Collects records and makes a batch of them, again and again.
 pub struct BatchBuilder {
     compression: Compression,
-    compressor: Compressor,
     records: Vec<u8>,
-    compressed: Vec<u8>,
     count: u32,
     base_timestamp_ms: i64,
     max_timestamp_ms: i64,
@@ -31,9 +29,7 @@ impl BatchBuilder {
     pub fn new(compression: Compression) -> Self {
         Self {
             compression,
-            compressor: Compressor::default(),
             records: Vec::new(),
-            compressed: Vec::new(),
             count: 0,
             base_timestamp_ms: 0,
             max_timestamp_ms: i64::MIN,
@@ -145,8 +141,6 @@ impl BatchBuilder {
     pub fn clear(&mut self) {
         self.records.clear();
         self.records.shrink_to(BUFFER_BYTES_KEPT);
-        self.compressed.clear();
-        self.compressed.shrink_to(BUFFER_BYTES_KEPT);
         self.count = 0;
         self.max_timestamp_ms = i64::MIN;
         self.mark();
@@ -159,12 +153,30 @@ impl BatchBuilder {
     #[must_use]
     pub fn build(&mut self, base_offset: i64, leader_epoch: i32) -> RecordBatch {
         assert!(self.count > 0, "a batch needs a record");
-        let codec = self.compress_if_it_pays();
-        let payload = if codec == Compression::None {
-            &self.records
-        } else {
-            &self.compressed
-        };
+        let batch =
+            compression::compress(
+                self.compression,
+                &self.records,
+                |compressed| match compressed {
+                    Some(payload) => {
+                        self.assemble(base_offset, leader_epoch, self.compression, payload)
+                    }
+                    None => {
+                        self.assemble(base_offset, leader_epoch, Compression::None, &self.records)
+                    }
+                },
+            );
+        self.clear();
+        batch
+    }
+
+    fn assemble(
+        &self,
+        base_offset: i64,
+        leader_epoch: i32,
+        codec: Compression,
+        payload: &[u8],
+    ) -> RecordBatch {
         let mut bytes = Vec::with_capacity(BATCH_HEADER_BYTES + payload.len());
         let mut head = [0; BATCH_HEADER_BYTES];
         self.header(base_offset, leader_epoch, codec, payload.len())
@@ -173,23 +185,7 @@ impl BatchBuilder {
         bytes.extend_from_slice(payload);
         let crc = crc32c::crc32c(&bytes[ATTRIBUTES_AT..]);
         put(&mut bytes, CRC_AT, &crc.to_be_bytes());
-        self.clear();
         RecordBatch::from_checked(Bytes::from(bytes))
-    }
-
-    /// Fills `compressed` and names its codec, or `None` when the records stay as they are.
-    fn compress_if_it_pays(&mut self) -> Compression {
-        if self.compression == Compression::None || self.records.len() < COMPRESS_BYTES_MIN {
-            return Compression::None;
-        }
-        self.compressor
-            .compress(self.compression, &self.records, &mut self.compressed);
-        let pays = !self.compressed.is_empty() && self.compressed.len() < self.records.len();
-        if pays {
-            self.compression
-        } else {
-            Compression::None
-        }
     }
 
     fn header(
@@ -249,10 +245,8 @@ fn put_nullable(to: &mut Vec<u8>, bytes: Option<&[u8]>) {
 
 /// The length field is an i32; some room is left for the header.
 const BATCH_BYTES_MAX: usize = i32::MAX as usize - 4096;
-/// Below this no codec wins: its own frame costs more than it saves.
-const COMPRESS_BYTES_MIN: usize = 64;
-/// What a builder keeps after a batch; one giant batch must not pin its memory for ever.
-const BUFFER_BYTES_KEPT: usize = 2 << 20;
+/// What a builder keeps after a batch: there may be one for each of thousands of partitions.
+const BUFFER_BYTES_KEPT: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod lz4;
 mod snappy;
 mod zstd;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -71,9 +72,57 @@ impl FromStr for Compression {
     }
 }
 
+thread_local! {
+    /// One state for all builders of a thread: a zstd context has more than a megabyte, and a
+    /// gateway has a builder per partition.
+    static COMPRESSOR: RefCell<Compressor> = RefCell::default();
+    static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
+}
+
+/// Compresses `from` and hands the result to `then`, or `None` where compressing does not pay.
+pub(crate) fn compress<R>(
+    codec: Compression,
+    from: &[u8],
+    then: impl FnOnce(Option<&[u8]>) -> R,
+) -> R {
+    if codec == Compression::None || from.len() < COMPRESS_BYTES_MIN {
+        return then(None);
+    }
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        let compressed = compressor.compress(codec, from);
+        let pays = !compressed.is_empty() && compressed.len() < from.len();
+        let result = then(pays.then_some(compressed));
+        compressor.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        result
+    })
+}
+
+/// Appends `from` decompressed to `to`, at most `bytes_max` bytes of it.
+///
+/// Never allocates more than `bytes_max` and a constant; on an error `to` holds nonsense.
+pub(crate) fn decompress(
+    codec: Compression,
+    from: &[u8],
+    to: &mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<(), BatchError> {
+    DECOMPRESSOR
+        .with_borrow_mut(|decompressor| decompressor.decompress(codec, from, to, bytes_max))
+        .map_err(|refused| match refused {
+            Refused::TooLarge => BatchError::TooLarge {
+                decompressed_bytes_max: bytes_max,
+            },
+            Refused::Damaged(message) => BatchError::Compressed {
+                codec: codec.name(),
+                message,
+            },
+        })
+}
+
 /// What compressing keeps between batches: making a context costs more than using it.
 #[derive(Default)]
-pub(crate) struct Compressor {
+struct Compressor {
+    buffer: Vec<u8>,
     gzip: Option<gzip::Context>,
     lz4: Option<lz4::Context>,
     snappy: Option<snappy::Context>,
@@ -81,8 +130,9 @@ pub(crate) struct Compressor {
 }
 
 impl Compressor {
-    /// Replaces `to` by `from` compressed, or leaves it empty where the codec cannot.
-    pub(crate) fn compress(&mut self, codec: Compression, from: &[u8], to: &mut Vec<u8>) {
+    /// `from` compressed, or nothing where the codec cannot.
+    fn compress(&mut self, codec: Compression, from: &[u8]) -> &[u8] {
+        let to = &mut self.buffer;
         to.clear();
         match codec {
             Compression::None => {}
@@ -91,27 +141,25 @@ impl Compressor {
             Compression::Snappy => self.snappy.get_or_insert_default().compress(from, to),
             Compression::Zstd => self.zstd.get_or_insert_default().compress(from, to),
         }
+        to
     }
 }
 
 /// What decompressing keeps between batches.
 #[derive(Default)]
-pub(crate) struct Decompressor {
+struct Decompressor {
     zstd: Option<zstd::Decoder>,
 }
 
 impl Decompressor {
-    /// Appends `from` decompressed to `to`, at most `bytes_max` bytes of it.
-    ///
-    /// Never allocates more than `bytes_max` and a constant; on an error `to` holds nonsense.
-    pub(crate) fn decompress(
+    fn decompress(
         &mut self,
         codec: Compression,
         from: &[u8],
         to: &mut Vec<u8>,
         bytes_max: usize,
-    ) -> Result<(), BatchError> {
-        let result = match codec {
+    ) -> Result<(), Refused> {
+        match codec {
             Compression::None if from.len() > bytes_max => Err(Refused::TooLarge),
             Compression::None => {
                 to.extend_from_slice(from);
@@ -124,16 +172,7 @@ impl Decompressor {
                 .zstd
                 .get_or_insert_default()
                 .decompress(from, to, bytes_max),
-        };
-        result.map_err(|refused| match refused {
-            Refused::TooLarge => BatchError::TooLarge {
-                decompressed_bytes_max: bytes_max,
-            },
-            Refused::Damaged(message) => BatchError::Compressed {
-                codec: codec.name(),
-                message,
-            },
-        })
+        }
     }
 }
 
@@ -151,6 +190,11 @@ impl Refused {
         Self::Damaged(what.to_string())
     }
 }
+
+/// Below this no codec wins: its own frame costs more than it saves.
+const COMPRESS_BYTES_MIN: usize = 64;
+/// What a thread keeps after a batch; one giant batch must not pin its memory for ever.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,9 @@
 //! base offset       10                       15                 901
 //! ```
 
-use crate::compression::Decompressor;
+use std::fmt;
+
+use crate::compression;
 use crate::records::RecordViews;
 use crate::{BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, Compression, RecordBatch};
 
@@ -28,13 +30,20 @@ pub fn merge(
 }
 
 /// Merges again and again with the same buffers and codec state.
-#[derive(Debug)]
 pub struct Merger {
     builder: BatchBuilder,
     compression: Compression,
-    decompress: Inflate,
+    decompressed: Vec<u8>,
     /// Sources whose records are in the builder; the first one, and how many.
     run: Option<(RecordBatch, usize)>,
+}
+
+impl fmt::Debug for Merger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Merger")
+            .field("builder", &self.builder)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Merger {
@@ -44,7 +53,7 @@ impl Merger {
         Self {
             builder: BatchBuilder::new(compression),
             compression,
-            decompress: Inflate::default(),
+            decompressed: Vec::new(),
             run: None,
         }
     }
@@ -101,10 +110,13 @@ impl Merger {
         decompressed_bytes_max: usize,
         merged: &mut Vec<RecordBatch>,
     ) -> bool {
-        let Ok(payload) = self
-            .decompress
-            .payload(batch, header, decompressed_bytes_max)
-        else {
+        let payload = payload(
+            batch,
+            header,
+            &mut self.decompressed,
+            decompressed_bytes_max,
+        );
+        let Ok(payload) = payload else {
             return false;
         };
         if !push_all(&mut self.builder, header, payload) {
@@ -174,37 +186,22 @@ fn push_all(builder: &mut BatchBuilder, header: &BatchHeader, payload: &[u8]) ->
     true
 }
 
-/// Decompression with one buffer for all batches.
-#[derive(Default)]
-struct Inflate {
-    decompressor: Decompressor,
-    buffer: Vec<u8>,
-}
-
-impl Inflate {
-    fn payload<'a>(
-        &'a mut self,
-        batch: &'a RecordBatch,
-        header: &BatchHeader,
-        bytes_max: usize,
-    ) -> Result<&'a [u8], BatchError> {
-        let payload = &batch.bytes()[BATCH_HEADER_BYTES..];
-        let codec = header.compression()?;
-        if codec == Compression::None {
-            return Ok(payload);
-        }
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
-        self.decompressor
-            .decompress(codec, payload, &mut self.buffer, bytes_max)?;
-        Ok(&self.buffer)
+/// The records of `batch` as they are, or decompressed into `buffer`.
+fn payload<'a>(
+    batch: &'a RecordBatch,
+    header: &BatchHeader,
+    buffer: &'a mut Vec<u8>,
+    bytes_max: usize,
+) -> Result<&'a [u8], BatchError> {
+    let payload = &batch.bytes()[BATCH_HEADER_BYTES..];
+    let codec = header.compression()?;
+    if codec == Compression::None {
+        return Ok(payload);
     }
-}
-
-impl std::fmt::Debug for Inflate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inflate").finish_non_exhaustive()
-    }
+    buffer.clear();
+    buffer.shrink_to(BUFFER_BYTES_KEPT);
+    compression::decompress(codec, payload, buffer, bytes_max)?;
+    Ok(buffer)
 }
 
 /// A batch of this share of the limit is large: merging it would save less than it costs.

@@ -13,14 +13,12 @@ fn compress(codec: Compression, plain: &[u8]) -> Vec<u8> {
     if codec == Compression::None {
         return plain.to_vec();
     }
-    let mut compressed = Vec::new();
-    Compressor::default().compress(codec, plain, &mut compressed);
-    compressed
+    Compressor::default().compress(codec, plain).to_vec()
 }
 
 fn decompress(codec: Compression, from: &[u8], bytes_max: usize) -> Result<Vec<u8>, BatchError> {
     let mut plain = Vec::new();
-    Decompressor::default().decompress(codec, from, &mut plain, bytes_max)?;
+    super::decompress(codec, from, &mut plain, bytes_max)?;
     Ok(plain)
 }
 
@@ -108,7 +106,7 @@ fn a_bomb_allocates_no_more_than_the_cap() {
         assert!(compressed.len() < bomb.len() / 20, "{codec}");
         let mut plain = Vec::new();
         let bytes_max = 1 << 20;
-        let result = Decompressor::default().decompress(codec, &compressed, &mut plain, bytes_max);
+        let result = super::decompress(codec, &compressed, &mut plain, bytes_max);
         assert!(
             matches!(result, Err(BatchError::TooLarge { .. })),
             "{codec} {result:?}"
