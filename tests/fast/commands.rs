@@ -1,0 +1,150 @@
+//! Commands and configuration: exit codes, errors with their place, answers for machines.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::gateway::{Gateway, Setup};
+use crate::support::mqtt::{Client, Hello};
+use crate::support::scratch;
+
+fn check_config(toml: &str) -> (Option<i32>, String) {
+    let dir = scratch();
+    let file = dir.path().join("edge-broker.toml");
+    fs::write(&file, toml).unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_edge-broker"));
+    let out = check.arg("check-config").arg(&file).output().unwrap();
+    (
+        out.status.code(),
+        String::from_utf8_lossy(&out.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_its_place() {
+    let cases = [
+        (
+            "[storage]\n\nslice_byte = \"1MiB\"\n",
+            ":3",
+            "slice_byte",
+            "slice_bytes",
+        ),
+        ("[mqtt]\nhold_s_max = \"long\"\n", ":2", "hold_s_max", ""),
+        (
+            "[storage]\nwhen_full = \"explode\"\n",
+            ":2",
+            "when_full",
+            "drop-oldest",
+        ),
+        (
+            "[storage]\nslice_bytes = \"1GiB\"\n",
+            ":2",
+            "slice_bytes",
+            "64MiB",
+        ),
+        ("[storrage]\n", ":1", "storrage", "storage"),
+    ];
+    for (toml, line, key, remedy) in cases {
+        let (code, said) = check_config(toml);
+        assert_eq!(code, Some(78), "{toml}: {said}");
+        for part in [line, key, remedy, "edge-broker.toml"] {
+            assert!(said.contains(part), "{toml}: {part} is not in: {said}");
+        }
+    }
+}
+
+#[test]
+fn routes_that_disagree_about_a_topic_are_refused() {
+    let toml = "[[route]]\nfilter = \"a/#\"\ntopic = \"t\"\nforward = true\n\
+                [[route]]\nfilter = \"b/#\"\ntopic = \"t\"\nforward = false\n";
+    let (code, said) = check_config(toml);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("forward"), "{said}");
+}
+
+#[test]
+fn serve_refuses_what_check_config_refuses() {
+    let dir = scratch();
+    let ended = Setup::on(dir.path())
+        .config("[mqtt]\nno_such = 1\n")
+        .try_start();
+    let ended = ended.err().expect("refused");
+    assert_eq!(ended.status.code(), Some(78), "{ended:#?}");
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-broker"));
+    let out = command.args(["topic", "creates", "x"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(64), "{out:?}");
+}
+
+#[test]
+fn topics_are_created_described_changed_and_deleted() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    gateway.ask(&[
+        "topic",
+        "create",
+        "orders",
+        "--partitions",
+        "3",
+        "retention.ms=1000",
+    ]);
+    let described = gateway.ask(&["topic", "describe", "orders"]);
+    assert!(
+        described.contains("retention.ms") && described.contains("1000"),
+        "{described}"
+    );
+    gateway.ask(&["topic", "set", "orders", "retention.ms=2000"]);
+    assert!(
+        gateway
+            .ask(&["topic", "describe", "orders"])
+            .contains("2000")
+    );
+    gateway.ask(&["topic", "delete", "orders"]);
+    assert!(!gateway.ask(&["topic", "list"]).contains("orders"));
+    let again = gateway.run(&["topic", "describe", "orders"]);
+    assert!(!again.status.success(), "{again:?}");
+}
+
+#[test]
+fn publish_and_tail_meet() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let said = gateway.ask(&["publish", "plant/press1/temp", "71.3"]);
+    assert!(said.starts_with("acked disk mqtt[0]@0"), "{said}");
+    let line = gateway.ask(&["tail", "mqtt", "--from-beginning", "-e"]);
+    assert!(
+        line.contains("mqtt[0]@0") && line.contains("71.3"),
+        "{line}"
+    );
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v3("d"));
+    device.publish_acked("plant/press2/temp", &[0xff, 0x00]);
+    let json = gateway.ask(&["tail", "mqtt", "-n", "1", "--offset", "1", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["offset"], 1, "{json}");
+}
+
+#[test]
+fn health_ready_metrics_and_status_answer_over_http() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v3("d"));
+    device.publish_acked("a", b"1");
+    assert_eq!(gateway.get("/health").0, 200);
+    assert_eq!(gateway.get("/ready").0, 200);
+    let (code, metrics) = gateway.get("/metrics");
+    assert_eq!(code, 200);
+    assert!(
+        metrics.lines().any(|l| l.starts_with("# TYPE edge_")),
+        "{metrics}"
+    );
+    let (code, status) = gateway.get("/status");
+    assert_eq!(code, 200);
+    let _: serde_json::Value = serde_json::from_str(&status).expect("/status is JSON");
+    assert_eq!(
+        gateway.get("/topics").0,
+        404,
+        "what changes something is not here"
+    );
+}

@@ -1,0 +1,84 @@
+//! Stopping, killing and starting again, and what a second process is told.
+
+use std::time::Duration;
+
+use crate::support::gateway::{Gateway, Setup, command_on, serve_once};
+use crate::support::load::{self, Load, Plan};
+use crate::support::mqtt::{Client, Hello};
+use crate::support::{proved, scratch};
+
+#[test]
+fn offsets_retained_messages_and_topics_outlive_a_kill() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v5("device"));
+    device.publish_acked("a", b"first");
+    device.retain_acked("state", b"kept");
+    gateway.ask(&["topic", "create", "orders", "--partitions", "3"]);
+    gateway.kill9();
+
+    let gateway = Gateway::start(dir.path());
+    let mut reader = Client::connect(gateway.mqtt(), &Hello::v3("reader"));
+    reader.subscribe(&[("state", 1)]);
+    assert_eq!(
+        reader.receive(),
+        ("state".to_owned(), b"kept".to_vec(), true)
+    );
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v5("device"));
+    let ack = device.publish_acked("a", b"third");
+    assert_eq!(
+        ack.user("edge-offset"),
+        Some("2"),
+        "offsets go on where they were"
+    );
+    assert!(gateway.ask(&["topic", "list"]).contains("orders"));
+}
+
+#[test]
+fn sigterm_under_load_ends_in_order_within_five_seconds() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let load = Load::start(gateway.mqtt(), Plan::default());
+    load.wait_for(200, Duration::from_secs(20));
+    let (status, took) = gateway.stop();
+    assert_eq!(status.code(), Some(0), "{status:?}");
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    let report = load.stop();
+    let gateway = Gateway::start(dir.path());
+    let log = gateway.log("mqtt");
+    let bytes = Plan::default().payload_bytes;
+    load::check(&log, report.acked.iter().copied(), &report.repeated, bytes).insist("after stop");
+    let (acked, ms) = (report.acked.len(), took.as_millis());
+    proved(
+        "fast",
+        &format!("SIGTERM under load: {acked} acked, 0 lost, ended in {ms} ms"),
+    );
+}
+
+#[test]
+fn a_second_gateway_on_the_folder_is_refused() {
+    let dir = scratch();
+    let first = Gateway::start(dir.path());
+    let ended = Setup::on(dir.path()).try_start().err().expect("refused");
+    assert_eq!(ended.status.code(), Some(75), "{ended:#?}");
+    let mut client = Client::connect(first.mqtt(), &Hello::v3("c"));
+    client.publish_acked("still", b"served");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let (dir, other) = (scratch(), scratch());
+    let first = Gateway::start(dir.path());
+    let address = first.mqtt().to_string();
+    let out = serve_once(other.path(), &["--mqtt", &address]);
+    assert_eq!(out.status.code(), Some(69), "{out:?}");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains(&address) && said.contains("in use"), "{said}");
+}
+
+#[test]
+fn commands_without_a_gateway_say_so() {
+    let dir = scratch();
+    let out = command_on(dir.path(), &["status"]);
+    assert_eq!(out.status.code(), Some(3), "{out:?}");
+}
