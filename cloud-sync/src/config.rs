@@ -3,7 +3,7 @@
 //! Read by `edge-broker` from TOML, handed to [`crate::start`]. Nothing here opens a file or a
 //! socket: secrets are read when a connection is made, so a rotated password needs no restart.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use edge_site::Compression;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -132,7 +132,8 @@ impl Default for CentralConfig {
 }
 
 impl CentralConfig {
-    /// Checks what a value alone can be wrong about; files are looked at by [`Self::check_files`].
+    /// Checks what a value alone can be wrong about. Files are read when a
+    /// connection is made.
     pub fn validate(&self) -> Result<(), ConfigError> {
         for address in &self.bootstrap {
             split_host_port(address)?;
@@ -197,14 +198,6 @@ impl CentralConfig {
             )),
             _ => Ok(()),
         }
-    }
-
-    pub(crate) fn park_after_ms(&self) -> u64 {
-        self.park_after_s * 1_000
-    }
-
-    pub(crate) fn drain_jitter(&self) -> Duration {
-        Duration::from_secs(self.drain_jitter_s)
     }
 }
 
@@ -310,7 +303,7 @@ mod byte_size {
     pub fn serialize<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
         let unit = UNITS[..3]
             .iter()
-            .find(|(_, bytes)| *value >= *bytes && value % bytes == 0);
+            .find(|(_, bytes)| *value >= *bytes && value.is_multiple_of(*bytes));
         match unit {
             Some((name, bytes)) => to.collect_str(&format_args!("{}{name}", value / bytes)),
             None => to.serialize_u64(*value),

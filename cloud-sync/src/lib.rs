@@ -15,12 +15,24 @@
 //! Called by `edge-broker`; the only thing it needs is an open [`Site`].
 
 mod config;
+mod connection;
+mod control;
+mod dead_letter;
+mod driver;
 mod error;
+mod forwarder;
 mod mapping;
+mod meter;
+mod packing;
+mod producer;
 mod status;
 
-use edge_site::Site;
+use std::sync::Arc;
 
+use edge_site::Site;
+use smol::channel::{Sender, bounded};
+
+use crate::driver::{Event, Shared};
 pub use crate::{
     config::{CentralConfig, Mechanism, OnRejected, SaslConfig, TlsConfig},
     error::{ConfigError, ConnectError, Stage},
@@ -32,26 +44,44 @@ pub use crate::{
 /// Never fails: what is wrong with the way to central shows in [`CloudSync::status`] and is
 /// tried again. Call [`CentralConfig::validate`] first.
 pub fn start(config: CentralConfig, site: Site) -> CloudSync {
-    let _ = (config, site);
-    CloudSync {}
+    let (shared, events, start) = driver::prepare(config, site);
+    if shared.is_configured() {
+        smol::spawn(start.run()).detach();
+    }
+    CloudSync { shared, events }
 }
 
 /// Running forwarding; cheap to clone.
 #[derive(Clone)]
-pub struct CloudSync {}
+pub struct CloudSync {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+}
 
 impl CloudSync {
     /// What goes on, now.
     pub fn status(&self) -> CentralStatus {
-        CentralStatus::default()
+        self.shared.status()
     }
 
     /// Tries a parked topic again at once; false when no forwarded topic has that local name.
     pub async fn retry(&self, topic: &str) -> bool {
-        let _ = topic;
-        false
+        let (reply, answer) = bounded(1);
+        let sent = self
+            .events
+            .send(Event::Retry {
+                topic: topic.to_owned(),
+                reply,
+            })
+            .await;
+        sent.is_ok() && answer.recv().await.unwrap_or(false)
     }
 
     /// Stops sending, waits shortly for answers under way, stores the progress they bring.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        let (reply, answer) = bounded(1);
+        if self.events.send(Event::Stop { reply }).await.is_ok() {
+            let _ = answer.recv().await;
+        }
+    }
 }

@@ -3,10 +3,9 @@
 //! A snapshot, copied out; nothing here is live. Times are milliseconds on the monotonic clock
 //! of this process where they end in `_mono_ms`, and durations otherwise.
 
-use edge_site::TopicPartition;
 use serde::Serialize;
 
-use crate::error::Stage;
+use crate::error::{ConnectError, Stage};
 
 /// Everything there is to say about forwarding at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -63,6 +62,18 @@ pub struct Failure {
     pub tries: u64,
 }
 
+impl Failure {
+    pub(crate) fn new(error: &ConnectError, tries: u64) -> Self {
+        Self {
+            stage: error.stage,
+            message: error.to_string(),
+            hint: error.hint().to_owned(),
+            code: error.alarm_code(),
+            tries,
+        }
+    }
+}
+
 /// One forwarded topic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TopicStatus {
@@ -111,13 +122,4 @@ pub struct LinkStatus {
     pub month_bytes: u64,
     /// What the month will come to at the rate seen so far.
     pub month_projected_bytes: u64,
-}
-
-/// A progress mark of one partition, for tests and tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Which partition.
-    pub partition: TopicPartition,
-    /// Everything before this offset is in the central cluster or in `_dead_letter`.
-    pub next_offset: i64,
 }

@@ -1,0 +1,546 @@
+//! The shell around the forwarder: turns its outputs into reads, requests and marks, and what
+//! comes of them into its inputs.
+//!
+//! One task owns the loop; reads, the question under way and each link are tasks of their own
+//! that report by [`Event`]. All queues are bounded: the core never has more under way than they
+//! hold.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use edge_site::{Priority, ReadError, Site, TopicPartition, TopicTable};
+use smol::{
+    Task,
+    channel::{Receiver, Sender, bounded},
+    future::FutureExt,
+    lock::Mutex as AsyncMutex,
+};
+
+use crate::{
+    config::CentralConfig,
+    connection::Dialer,
+    control::ControlLink,
+    dead_letter,
+    error::ConnectError,
+    forwarder::{
+        Forwarder,
+        types::{
+            Class, Control, ControlAnswer, LinkId, LocalMarks, LocalTopic, Ms, Note, Output,
+            PartAnswer, ProduceRequest, ReadOutcome, ReadRequest, Settings,
+        },
+    },
+    mapping::TopicTemplate,
+    meter::{Meter, wall},
+    packing::{Packing, pack},
+    producer,
+    status::CentralStatus,
+};
+
+/// Batches in memory over all links.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// Brokers forget producers after a day by default; some are set to less.
+const PRODUCER_IDLE_MS: Ms = 600_000;
+/// Commits are looked at no more often than this.
+const SCAN_MS_MIN: Ms = 5;
+/// Events on their way to the loop; whoever brings more waits.
+const EVENTS_MAX: usize = 256;
+/// Requests handed to a link and not yet written.
+const LINK_REQUESTS_MAX: usize = 8;
+/// How long `stop` waits for answers under way.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What happened.
+pub(crate) enum Event {
+    Read {
+        tp: TopicPartition,
+        number: u64,
+        outcome: ReadOutcome,
+    },
+    Control(ControlAnswer),
+    Connected(LinkId),
+    Disconnected(LinkId, Option<ConnectError>),
+    Answered {
+        link: LinkId,
+        number: u64,
+        answers: Vec<PartAnswer>,
+        throttle_ms: Ms,
+    },
+    DeadLettered {
+        tp: TopicPartition,
+        written: bool,
+    },
+    Retry {
+        topic: String,
+        reply: Sender<bool>,
+    },
+    Committed,
+    Stop {
+        reply: Sender<()>,
+    },
+}
+
+/// What the handle and the loop share.
+pub(crate) struct Shared {
+    core: Mutex<Forwarder>,
+    meter: Arc<Meter>,
+    started: Instant,
+    configured: bool,
+}
+
+impl Shared {
+    fn now(&self) -> Ms {
+        self.started.elapsed().as_millis() as Ms
+    }
+
+    fn core(&self) -> MutexGuard<'_, Forwarder> {
+        self.core
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn is_configured(&self) -> bool {
+        self.configured
+    }
+
+    /// A snapshot for `status` and the metrics.
+    pub fn status(&self) -> CentralStatus {
+        let now = self.now();
+        let core = self.core();
+        let (reachable, since_ms, failure) = core.reachability(now);
+        let failure = failure.map(|(error, tries)| crate::status::Failure::new(error, tries));
+        CentralStatus {
+            configured: self.configured,
+            reachable,
+            since_ms,
+            next_try_ms: failure.as_ref().and_then(|_| core.next_try_ms(now)),
+            failure,
+            guarantee: core.guarantee(),
+            topics: core.topic_status(now),
+            link: self.meter.status(wall()),
+            records_forwarded: core.counters.records,
+            records_dead_lettered: core.counters.dead_lettered,
+            requests: core.counters.requests,
+            held_bytes: core.held_bytes() as u64,
+        }
+    }
+}
+
+/// The loop's own state.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    site: Site,
+    site_name: String,
+    config: CentralConfig,
+    template: Option<TopicTemplate>,
+    dialer: Arc<Dialer>,
+    control: Arc<AsyncMutex<ControlLink>>,
+    events: Sender<Event>,
+    links: HashMap<LinkId, Running>,
+    topics: Option<Arc<TopicTable>>,
+    progress: HashMap<TopicPartition, i64>,
+    tasks: Vec<Task<()>>,
+}
+
+/// A link's task and how requests get there.
+struct Running {
+    requests: Sender<ProduceRequest>,
+    _task: Task<()>,
+}
+
+/// Prepares the loop; it runs when its future is polled.
+pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender<Event>, Start) {
+    let meter = Arc::new(Meter::default());
+    meter.begin(wall());
+    let started = Instant::now();
+    let core = Forwarder::new(settings(&config), fastrand::u64(..), 0);
+    let shared = Arc::new(Shared {
+        core: Mutex::new(core),
+        meter: meter.clone(),
+        started,
+        configured: !config.bootstrap.is_empty(),
+    });
+    let (events, inbox) = bounded(EVENTS_MAX);
+    let driver = Driver {
+        shared: shared.clone(),
+        site_name: site.status().name,
+        template: TopicTemplate::parse(&config.topic).ok(),
+        dialer: Arc::new(Dialer::new(&config.tls, &config.sasl, meter)),
+        control: Arc::new(AsyncMutex::new(ControlLink::new(config.bootstrap.clone()))),
+        config,
+        site,
+        events: events.clone(),
+        links: HashMap::new(),
+        topics: None,
+        progress: HashMap::new(),
+        tasks: Vec::new(),
+    };
+    (shared, events, Start { driver, inbox })
+}
+
+/// A loop that has not begun.
+pub(crate) struct Start {
+    driver: Driver,
+    inbox: Receiver<Event>,
+}
+
+impl Start {
+    /// Runs until it is told to stop.
+    pub async fn run(self) {
+        let Self { mut driver, inbox } = self;
+        let watcher = smol::spawn(watch(driver.site.clone(), driver.events.clone()));
+        driver.run(&inbox).await;
+        watcher.cancel().await;
+    }
+}
+
+/// Tells the loop that something was committed, at a pace it can follow.
+async fn watch(site: Site, events: Sender<Event>) {
+    let mut commits = site.watch();
+    loop {
+        commits.changed().await;
+        if events.send(Event::Committed).await.is_err() {
+            return;
+        }
+        smol::Timer::after(Duration::from_millis(SCAN_MS_MIN)).await;
+    }
+}
+
+fn settings(config: &CentralConfig) -> Settings {
+    Settings {
+        in_flight_max: config.in_flight_max as usize,
+        request_bytes_max: config.request_bytes_max as usize,
+        linger_ms: config.linger_ms,
+        linger_ms_high: config.linger_ms_high,
+        bytes_per_s_max: config.bytes_per_s_max,
+        drain_jitter_ms: config.drain_jitter_s * 1000,
+        retry_ms_min: config.retry_ms_min,
+        retry_ms_max: config.retry_ms_max,
+        park_after_ms: config.park_after_s * 1000,
+        create_topics: config.create_topics,
+        on_rejected: config.on_rejected,
+        producer_idle_ms: PRODUCER_IDLE_MS,
+        held_bytes_max: HELD_BYTES_MAX,
+    }
+}
+
+impl Driver {
+    async fn run(&mut self, inbox: &Receiver<Event>) {
+        self.scan();
+        let mut stopping = None;
+        loop {
+            self.carry_out();
+            self.store_progress().await;
+            if let Some((reply, until)) = &stopping
+                && (!self.shared.core().is_sending() || Instant::now() >= *until)
+            {
+                let reply: &Sender<()> = reply;
+                let _ = reply.try_send(());
+                return;
+            }
+            let Some(event) = self.next_event(inbox, stopping.is_some()).await else {
+                continue;
+            };
+            if let Event::Stop { reply } = event {
+                self.shared.core().stop();
+                stopping = Some((reply, Instant::now() + STOP_GRACE));
+                continue;
+            }
+            self.handle(event);
+            while let Ok(event) = inbox.try_recv() {
+                if let Event::Stop { reply } = event {
+                    self.shared.core().stop();
+                    stopping = Some((reply, Instant::now() + STOP_GRACE));
+                    break;
+                }
+                self.handle(event);
+            }
+        }
+    }
+
+    /// The next event; none when it is time to plan again.
+    async fn next_event(&self, inbox: &Receiver<Event>, stopping: bool) -> Option<Event> {
+        let deadline = self.shared.core().deadline_ms();
+        let wait = deadline.map(|at| at.saturating_sub(self.shared.now()));
+        let wait = if stopping {
+            Some(wait.unwrap_or(50).min(50))
+        } else {
+            wait
+        };
+        let event = async { inbox.recv().await.ok() };
+        match wait {
+            None => event.await,
+            Some(ms) => {
+                let timer = async {
+                    smol::Timer::after(Duration::from_millis(ms)).await;
+                    None
+                };
+                event.or(timer).await
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.shared.now();
+        match event {
+            Event::Committed => return self.scan(),
+            Event::Disconnected(link, _) => drop(self.links.remove(&link)),
+            _ => {}
+        }
+        let mut core = self.shared.core();
+        match event {
+            Event::Read {
+                tp,
+                number,
+                outcome,
+            } => core.handle_read(tp, number, outcome, now),
+            Event::Control(answer) => core.handle_control_answer(answer, now),
+            Event::Connected(link) => core.handle_connected(link, now),
+            Event::Disconnected(link, error) => core.handle_disconnected(link, error, now),
+            Event::Answered {
+                link,
+                number,
+                answers,
+                throttle_ms,
+            } => {
+                core.handle_produce_response(link, number, &answers, throttle_ms, now);
+            }
+            Event::DeadLettered { tp, written } => core.handle_dead_lettered(tp, written, now),
+            Event::Retry { topic, reply } => {
+                let _ = reply.try_send(core.handle_retry(&topic, now));
+            }
+            Event::Committed | Event::Stop { .. } => {}
+        }
+    }
+
+    /// Looks at topics and marks.
+    fn scan(&mut self) {
+        let now = self.shared.now();
+        let table = self.site.topics();
+        let mut core = self.shared.core();
+        if !self
+            .topics
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, &table))
+        {
+            let topics = table
+                .iter()
+                .filter(|topic| topic.config.forward && !topic.is_internal());
+            let topics = topics.map(|topic| self.local_topic(topic)).collect();
+            core.handle_topics(topics, now);
+        }
+        for topic in table
+            .iter()
+            .filter(|topic| topic.config.forward && !topic.is_internal())
+        {
+            for partition in 0..topic.partitions {
+                let tp = topic.partition(partition);
+                if let Some(marks) = self.site.marks(tp) {
+                    let marks = LocalMarks {
+                        start: marks.start,
+                        committed_end: marks.committed_end,
+                        forwarded: marks.forwarded,
+                    };
+                    core.handle_marks(tp, marks);
+                }
+            }
+        }
+        drop(core);
+        self.topics = Some(table);
+    }
+
+    fn local_topic(&self, topic: &edge_site::Topic) -> LocalTopic {
+        let central = match &self.template {
+            Some(template) => template.fill(&topic.name, &self.site_name),
+            None => Err("central.topic is not a template".into()),
+        };
+        LocalTopic {
+            id: topic.id,
+            name: topic.name.to_string(),
+            central,
+            partitions: topic.partitions,
+            class: match topic.config.priority {
+                Priority::High => Class::High,
+                Priority::Normal => Class::Normal,
+            },
+        }
+    }
+
+    /// Does what the core asks for.
+    fn carry_out(&mut self) {
+        loop {
+            let now = self.shared.now();
+            let Some(output) = self.shared.core().poll_output(now) else {
+                return;
+            };
+            match output {
+                Output::Connect { link, host, port } => self.connect(link, host, port),
+                Output::Close(link) => drop(self.links.remove(&link)),
+                Output::Control(question) => self.ask(question),
+                Output::Read(request) => self.read(request),
+                Output::Send(request) => self.send(request),
+                Output::Progress(tp, next_offset) => {
+                    self.progress.insert(tp, next_offset);
+                }
+                Output::DeadLetter { tp, letters } => self.dead_letter(tp, letters),
+                Output::Note(note) => say(&note),
+            }
+        }
+    }
+
+    fn connect(&mut self, link: LinkId, host: String, port: u16) {
+        let (requests, inbox) = bounded(LINK_REQUESTS_MAX);
+        let (dialer, events) = (self.dialer.clone(), self.events.clone());
+        let task = smol::spawn(producer::run(dialer, link, (host, port), inbox, events));
+        self.links.insert(
+            link,
+            Running {
+                requests,
+                _task: task,
+            },
+        );
+    }
+
+    fn send(&mut self, request: ProduceRequest) {
+        let link = request.link;
+        let sent = self
+            .links
+            .get(&link)
+            .map(|running| running.requests.try_send(request));
+        if !matches!(sent, Some(Ok(()))) {
+            // The task has ended; its event is on the way and covers this request too.
+            log::trace!("request for a link that has just ended");
+        }
+    }
+
+    fn ask(&mut self, question: Control) {
+        let (dialer, control, events) = (
+            self.dialer.clone(),
+            self.control.clone(),
+            self.events.clone(),
+        );
+        self.spawn(async move {
+            let answer = control.lock().await.ask(&dialer, &question).await;
+            let _ = events.send(Event::Control(answer)).await;
+        });
+    }
+
+    fn read(&mut self, request: ReadRequest) {
+        let source = self.source(request.tp);
+        let packing = Packing {
+            compression: self.config.compression,
+            source: source.filter(|_| self.config.source_headers),
+        };
+        let (site, events) = (self.site.clone(), self.events.clone());
+        self.spawn(async move {
+            let (tp, number) = (request.tp, request.number);
+            let outcome = read_and_pack(&site, request, packing).await;
+            let _ = events
+                .send(Event::Read {
+                    tp,
+                    number,
+                    outcome,
+                })
+                .await;
+        });
+    }
+
+    fn dead_letter(&mut self, tp: TopicPartition, letters: Vec<(i64, String)>) {
+        let source = self.source(tp).unwrap_or_default();
+        let (site, events) = (self.site.clone(), self.events.clone());
+        self.spawn(async move {
+            let written = dead_letter::write(&site, &source, tp, &letters).await;
+            let _ = events.send(Event::DeadLettered { tp, written }).await;
+        });
+    }
+
+    /// `site/topic` of a partition, for headers.
+    fn source(&self, tp: TopicPartition) -> Option<String> {
+        let topic = self.topics.as_ref()?.by_id(tp.topic)?;
+        Some(format!("{}/{}", self.site_name, topic.name))
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.retain(|task| !task.is_finished());
+        self.tasks.push(smol::spawn(work));
+    }
+
+    async fn store_progress(&mut self) {
+        if !self.progress.is_empty() {
+            let progress = self.progress.drain().collect();
+            self.site.record_progress(progress).await;
+        }
+    }
+}
+
+async fn read_and_pack(site: &Site, request: ReadRequest, packing: Packing) -> ReadOutcome {
+    let batches = match site.read(request.tp, request.from, request.bytes_max).await {
+        Ok(batches) => batches,
+        Err(ReadError::OffsetOutOfRange { start, end }) => {
+            return ReadOutcome::OutOfRange { start, end };
+        }
+        Err(ReadError::UnknownTopic) => return ReadOutcome::Gone,
+        Err(error) => return ReadOutcome::Failed(error.to_string()),
+    };
+    let packed = smol::unblock(move || pack(&batches, &request, &packing)).await;
+    match packed {
+        Ok(packed) => ReadOutcome::Packed(packed),
+        Err(error) => ReadOutcome::Failed(error.to_string()),
+    }
+}
+
+/// One log line per event of the core.
+fn say(note: &Note) {
+    match note {
+        Note::Parked {
+            topic,
+            reason,
+            retry_in_ms,
+        } => log::warn!(
+            "{topic} is parked: {reason}; tried again in {} s, or now by: \
+             edge-broker central retry {topic}",
+            retry_in_ms / 1000
+        ),
+        Note::Resumed { topic } => log::info!("{topic} is forwarded again"),
+        Note::Created { central_topic } => log::info!("created at central: {central_topic}"),
+        Note::Unreachable(error) => log::warn!("central: {error}; {}", error.hint()),
+        Note::Reachable {
+            after_ms,
+            waiting_records,
+        } => log::info!(
+            "central answers after {} s; records waiting: {waiting_records}",
+            after_ms / 1000
+        ),
+        Note::NoIdempotence => log::warn!(
+            "central refuses idempotent producers: a lost answer repeats records; grant \
+             IdempotentWrite on the cluster"
+        ),
+        Note::Unreadable { tp, reason } => {
+            log::warn!("{}[{}] cannot be read: {reason}", tp.topic, tp.partition);
+        }
+        Note::NewProducer { identity } => {
+            log::debug!(
+                "producer id {} epoch {}",
+                identity.producer_id,
+                identity.epoch
+            );
+        }
+        Note::Rewound {
+            topic,
+            partition,
+            reason,
+        } => {
+            log::info!("{topic}[{partition}] begins a new sequence: {reason}");
+        }
+        Note::Rejected {
+            topic,
+            partition,
+            offset,
+            reason,
+        } => {
+            log::warn!("{topic}[{partition}]@{offset} is refused by central: {reason}");
+        }
+    }
+}

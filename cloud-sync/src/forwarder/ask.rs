@@ -1,0 +1,443 @@
+//! Questions to the cluster: who leads, may we produce, create these, how large may batches be.
+//!
+//! One question at a time, over whichever broker answers. Follows from the state of the topics;
+//! answers change it.
+
+use edge_site::TopicId;
+
+use super::{
+    Forwarder, Producer,
+    link::LinkState,
+    outcome,
+    partition::Rewind,
+    partitions_of,
+    reach::Source,
+    topic::{BATCH_BYTES_DEFAULT, Limits, Phase},
+    types::{
+        Class, Control, ControlAnswer, CreateAnswer, Identity, LinkId, Metadata, Ms, Note, Output,
+        TopicMetadata,
+    },
+};
+use crate::error::ConnectError;
+
+/// Longest wait between questions about leaders that are not known yet.
+const REFRESH_MS_MAX: Ms = 5_000;
+
+/// State of the questions.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    outstanding: Option<Control>,
+    failures: u32,
+    not_before: Ms,
+    /// Ask for leaders, not before that time; at the very start to see that central is there.
+    metadata_at: Option<Ms>,
+    /// Answers in a row that left a leader open.
+    unresolved: u32,
+    producer_not_before: Ms,
+    producer_failures: u32,
+}
+
+impl Asking {
+    pub fn new() -> Self {
+        Self {
+            outstanding: None,
+            failures: 0,
+            not_before: 0,
+            metadata_at: Some(0),
+            unresolved: 0,
+            producer_not_before: 0,
+            producer_failures: 0,
+        }
+    }
+
+    pub fn next_try(&self) -> Option<Ms> {
+        (self.failures > 0).then_some(self.not_before)
+    }
+}
+
+impl Forwarder {
+    /// Asks for leaders soon.
+    pub(super) fn refresh_metadata(&mut self, now: Ms) {
+        let wait = match self.asking.unresolved {
+            0 => 0,
+            n => self.backoff(n).min(REFRESH_MS_MAX),
+        };
+        let at = self.asking.metadata_at.get_or_insert(now + wait);
+        *at = (*at).min(now + wait);
+        self.dirty = true;
+    }
+
+    /// Asks for leaders unless that is under way.
+    pub(super) fn want_leaders(&mut self, now: Ms) {
+        let asked = matches!(self.asking.outstanding, Some(Control::Metadata { .. }));
+        if !asked && self.asking.metadata_at.is_none() {
+            self.refresh_metadata(now);
+        }
+    }
+
+    /// Puts the next question, if there is one and none is open.
+    pub(super) fn plan_control(&mut self, now: Ms) {
+        if self.asking.outstanding.is_some() {
+            return;
+        }
+        if self.asking.not_before > now {
+            if self.has_question() {
+                self.wake(self.asking.not_before);
+            }
+            return;
+        }
+        if let Some(question) = self.next_question(now) {
+            self.asking.outstanding = Some(question.clone());
+            self.outputs.push_back(Output::Control(question));
+        }
+    }
+
+    fn has_question(&self) -> bool {
+        self.asking.metadata_at.is_some()
+            || self.wanted().any(|(_, topic)| !topic.is_ready())
+            || (self.producer == Producer::Wanted && self.wanted().next().is_some())
+    }
+
+    fn next_question(&mut self, now: Ms) -> Option<Control> {
+        let unknown = self
+            .wanted()
+            .any(|(_, topic)| topic.phase == Phase::Unknown);
+        if unknown && self.asking.metadata_at.is_none() {
+            self.refresh_metadata(now);
+        }
+        match self.asking.metadata_at {
+            Some(at) if at <= now => {
+                self.asking.metadata_at = None;
+                let topics = self
+                    .wanted()
+                    .map(|(_, topic)| topic.central_name().to_owned());
+                return Some(Control::Metadata {
+                    topics: topics.collect(),
+                });
+            }
+            Some(at) => self.wake(at),
+            None => {}
+        }
+        if self.producer == Producer::Wanted && self.wanted().next().is_some() {
+            if self.asking.producer_not_before <= now {
+                return Some(Control::InitProducerId);
+            }
+            self.wake(self.asking.producer_not_before);
+        }
+        self.topics_to_create(now)
+            .or_else(|| self.topics_to_describe())
+    }
+
+    fn topics_to_create(&mut self, now: Ms) -> Option<Control> {
+        let mut topics = Vec::new();
+        let mut later = None;
+        for (_, topic) in self.wanted() {
+            match topic.phase {
+                Phase::Missing { not_before, .. } if not_before <= now => {
+                    topics.push((topic.central_name().to_owned(), topic.local.partitions));
+                }
+                Phase::Missing { not_before, .. } => {
+                    later = Some(later.map_or(not_before, |at: Ms| at.min(not_before)));
+                }
+                _ => {}
+            }
+        }
+        if let Some(at) = later {
+            self.wake(at);
+        }
+        (!topics.is_empty()).then_some(Control::CreateTopics { topics })
+    }
+
+    fn topics_to_describe(&self) -> Option<Control> {
+        let topics = self
+            .wanted()
+            .filter(|(_, topic)| topic.phase == Phase::Known && topic.limits == Limits::Unknown);
+        let topics: Vec<_> = topics
+            .map(|(_, topic)| topic.central_name().to_owned())
+            .collect();
+        (!topics.is_empty()).then_some(Control::DescribeConfigs { topics })
+    }
+
+    /// Topics with something to send that are not parked.
+    fn wanted(&self) -> impl Iterator<Item = (&TopicId, &super::Topic)> {
+        self.topics
+            .iter()
+            .filter(|(_, topic)| topic.wanted && !topic.is_parked())
+    }
+
+    /// An answer to the open question.
+    pub fn handle_control_answer(&mut self, answer: ControlAnswer, now: Ms) {
+        self.dirty = true;
+        let question = self.asking.outstanding.take();
+        if let ControlAnswer::Failed(error) = answer {
+            return self.control_failed(question.as_ref(), error, now);
+        }
+        self.asking.failures = 0;
+        self.asking.not_before = 0;
+        self.note_reached(Source::Control, now);
+        match answer {
+            ControlAnswer::Metadata(metadata) => self.take_metadata(metadata, now),
+            ControlAnswer::ProducerId(producer) => self.take_producer(producer, now),
+            ControlAnswer::Created(created) => self.take_created(created, now),
+            ControlAnswer::Configs(configs) => self.take_configs(configs, now),
+            ControlAnswer::Failed(_) => {}
+        }
+    }
+
+    fn control_failed(&mut self, question: Option<&Control>, error: ConnectError, now: Ms) {
+        self.asking.failures = self.asking.failures.saturating_add(1);
+        let wait = self.backoff(self.asking.failures);
+        self.asking.not_before = now + wait;
+        if let Some(Control::Metadata { .. }) = question {
+            self.asking.metadata_at = Some(now + wait);
+        }
+        self.note_unreached(Source::Control, error, now);
+    }
+
+    pub(super) fn note_unreached(&mut self, source: Source, error: ConnectError, now: Ms) {
+        if self.reach.note_failure(source, error.clone(), now) {
+            self.outputs
+                .push_back(Output::Note(Note::Unreachable(error)));
+        }
+    }
+
+    pub(super) fn note_reached(&mut self, source: Source, now: Ms) {
+        if let Some(after_ms) = self.reach.note_success(source, now) {
+            let waiting_records = self.waiting_records();
+            self.outputs.push_back(Output::Note(Note::Reachable {
+                after_ms,
+                waiting_records,
+            }));
+        }
+    }
+
+    fn take_metadata(&mut self, metadata: Metadata, now: Ms) {
+        self.brokers = metadata
+            .brokers
+            .into_iter()
+            .map(|broker| (broker.node, broker))
+            .collect();
+        let mut open = false;
+        for answer in metadata.topics {
+            open |= self.take_topic_metadata(&answer, now);
+        }
+        self.asking.unresolved = if open { self.asking.unresolved + 1 } else { 0 };
+        if open {
+            self.refresh_metadata(now);
+        }
+        self.drop_useless_links(now);
+    }
+
+    /// Takes one topic's leaders; true if some are still open.
+    fn take_topic_metadata(&mut self, answer: &TopicMetadata, now: Ms) -> bool {
+        let found = self
+            .topics
+            .iter()
+            .find(|(_, topic)| topic.central_name() == answer.name);
+        let Some((id, topic)) = found.map(|(id, topic)| (*id, topic)) else {
+            return false;
+        };
+        if topic.is_parked() {
+            return false;
+        }
+        match answer.error_code {
+            outcome::NONE => self.take_leaders(id, answer, now),
+            outcome::UNKNOWN_TOPIC_OR_PARTITION => self.topic_is_missing(id, now),
+            outcome::TOPIC_AUTHORIZATION_FAILED | outcome::INVALID_TOPIC_EXCEPTION => {
+                let reason = outcome::refusal(answer.error_code, None, &answer.name);
+                self.park(id, reason, now);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn topic_is_missing(&mut self, id: TopicId, now: Ms) -> bool {
+        let create = self.settings.create_topics;
+        let Some(topic) = self.topics.get_mut(&id) else {
+            return false;
+        };
+        if create {
+            if !matches!(topic.phase, Phase::Missing { .. }) {
+                topic.phase = Phase::Missing {
+                    not_before: now,
+                    failures: 0,
+                };
+            }
+        } else {
+            let name = topic.central_name();
+            let reason = format!(
+                "central has no topic {name}: create it there, or set central.create_topics = true"
+            );
+            self.park(id, reason, now);
+        }
+        false
+    }
+
+    fn take_leaders(&mut self, id: TopicId, answer: &TopicMetadata, now: Ms) -> bool {
+        let Some(topic) = self.topics.get_mut(&id) else {
+            return false;
+        };
+        let (local, central) = (topic.local.partitions as usize, answer.leaders.len());
+        if central < local {
+            let reason = format!(
+                "{} has {central} partitions, {local} are needed: add some there",
+                answer.name
+            );
+            self.park(id, reason, now);
+            return false;
+        }
+        topic.phase = Phase::Known;
+        let mut leaderless_ms = None;
+        for partition in partitions_of(&mut self.partitions, id) {
+            let leader = answer
+                .leaders
+                .iter()
+                .find(|(n, _)| *n == partition.tp.partition);
+            partition.leader = leader.and_then(|(_, leader)| *leader);
+            if partition.leader.is_some() {
+                partition.leaderless_since = None;
+            } else {
+                let since = *partition.leaderless_since.get_or_insert(now);
+                leaderless_ms = leaderless_ms.max(Some((now - since, partition.tp.partition)));
+            }
+        }
+        match leaderless_ms {
+            Some((ms, n)) if ms >= self.settings.park_after_ms => {
+                let reason = format!("partition {n} of {} has no leader", answer.name);
+                self.park(id, reason, now);
+                false
+            }
+            other => other.is_some(),
+        }
+    }
+
+    /// Forgets links to brokers that lead nothing any more.
+    fn drop_useless_links(&mut self, now: Ms) {
+        let useless: Vec<LinkId> = self
+            .links
+            .keys()
+            .filter(|link| {
+                let leads = |p: &super::Partition| p.leader == Some(link.node);
+                !self.brokers.contains_key(&link.node) || !self.partitions.values().any(leads)
+            })
+            .copied()
+            .collect();
+        for id in useless {
+            let idle = self
+                .links
+                .get(&id)
+                .is_some_and(|link| link.in_flight().is_empty());
+            if !idle {
+                continue;
+            }
+            if let Some(link) = self.links.remove(&id)
+                && !matches!(link.state, LinkState::Down { .. })
+            {
+                self.outputs.push_back(Output::Close(id));
+            }
+            self.reach.forget(Source::Link(id), now);
+        }
+    }
+
+    fn take_producer(&mut self, producer: Result<Identity, i16>, now: Ms) {
+        match producer {
+            Ok(identity) => {
+                self.asking.producer_failures = 0;
+                self.producer = Producer::Have(identity);
+                self.outputs
+                    .push_back(Output::Note(Note::NewProducer { identity }));
+            }
+            Err(code) if outcome::forbids_idempotence(code) => self.go_without_idempotence(),
+            Err(_) => {
+                self.asking.producer_failures += 1;
+                let wait = self.backoff(self.asking.producer_failures);
+                self.asking.producer_not_before = now + wait;
+            }
+        }
+    }
+
+    /// The cluster refuses idempotent producers: say so and go on with less.
+    pub(super) fn go_without_idempotence(&mut self) {
+        if self.producer == Producer::Refused {
+            return;
+        }
+        self.producer = Producer::Refused;
+        self.outputs.push_back(Output::Note(Note::NoIdempotence));
+        for partition in self.partitions.values_mut() {
+            partition.rewind(Rewind::NewProducer);
+            partition.settle();
+        }
+    }
+
+    fn take_created(&mut self, created: Vec<CreateAnswer>, now: Ms) {
+        for answer in created {
+            let found = self
+                .topics
+                .iter()
+                .find(|(_, t)| t.central_name() == answer.name);
+            let Some(id) = found.map(|(id, _)| *id) else {
+                continue;
+            };
+            match answer.error_code {
+                outcome::NONE => {
+                    self.outputs.push_back(Output::Note(Note::Created {
+                        central_topic: answer.name.clone(),
+                    }));
+                    self.ask_again(id);
+                }
+                outcome::TOPIC_ALREADY_EXISTS => self.ask_again(id),
+                code => {
+                    let said = answer.error_message.as_deref();
+                    match outcome::creation_refused(code, said, &answer.name) {
+                        Some(reason) => self.park(id, reason, now),
+                        None => self.creation_failed(id, now),
+                    }
+                }
+            }
+        }
+        self.refresh_metadata(now);
+    }
+
+    fn ask_again(&mut self, id: TopicId) {
+        if let Some(topic) = self.topics.get_mut(&id)
+            && !topic.is_parked()
+        {
+            topic.phase = Phase::Unknown;
+        }
+    }
+
+    fn creation_failed(&mut self, id: TopicId, now: Ms) {
+        let Some(Phase::Missing { failures, .. }) = self.topics.get(&id).map(|t| t.phase) else {
+            return;
+        };
+        let wait = self.backoff(failures + 1);
+        if let Some(topic) = self.topics.get_mut(&id) {
+            topic.phase = Phase::Missing {
+                not_before: now + wait,
+                failures: failures + 1,
+            };
+        }
+    }
+
+    fn take_configs(&mut self, configs: Vec<(String, Option<usize>)>, now: Ms) {
+        for (name, limit) in configs {
+            let found = self
+                .topics
+                .values_mut()
+                .find(|topic| topic.central_name() == name);
+            if let Some(topic) = found {
+                let batch_bytes_max = limit.unwrap_or(BATCH_BYTES_DEFAULT);
+                topic.limits = Limits::Known {
+                    batch_bytes_max,
+                    at: now,
+                };
+            }
+        }
+    }
+
+    /// The link of a partition: its leader's, in its topic's class.
+    pub(super) fn link_of(class: Class, leader: Option<i32>) -> Option<LinkId> {
+        leader.map(|node| LinkId { class, node })
+    }
+}

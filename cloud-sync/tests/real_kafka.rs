@@ -1,0 +1,132 @@
+//! Forwarding to a real Kafka, with figures. Needs a broker; ignored unless asked for:
+//!
+//! ```text
+//! KAFKA=127.0.0.1:19092 cargo test --release -p cloud-sync --test real_kafka -- --ignored --nocapture
+//! ```
+//!
+//! `RECORDS`, `PARTITIONS`, `BATCH` (records per stored batch) and `VALUE_BYTES` set the load.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use cloud_sync::{CentralConfig, CloudSync};
+use edge_site::{AckLevel, AppendRequest, Compression, Record, RecordBatch, Site, SiteConfig};
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+fn kafka() -> String {
+    std::env::var("KAFKA").expect("KAFKA=host:port of a broker")
+}
+
+/// Letters like those of Kafka's own producer-perf-test.
+fn value(random: &mut fastrand::Rng, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|_| random.u8(b'A'..=b'Z')).collect()
+}
+
+/// Resident memory of this process now and at its peak.
+fn memory_mb() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .unwrap_or(0)
+            / 1024
+    };
+    (field("VmRSS:"), field("VmHWM:"))
+}
+
+async fn fill(site: &Site, topic: &str, partitions: u32) -> u64 {
+    let (records, per_batch) = (number("RECORDS", 1_000_000), number("BATCH", 500));
+    let bytes = number("VALUE_BYTES", 200);
+    let topic = site
+        .create_topic(topic, Some(partitions), &BTreeMap::new())
+        .await
+        .unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut tickets = Vec::new();
+    let mut done = 0;
+    let mut turn = 0;
+    while done < records {
+        let mut batches: Vec<(_, RecordBatch)> = Vec::new();
+        while done < records && batches.len() * per_batch < 2000 {
+            let mut builder = kafka_wire::BatchBuilder::new(Compression::Lz4);
+            for _ in 0..per_batch.min(records - done) {
+                builder.push(&Record {
+                    timestamp_ms: 1_795_000_000_000,
+                    key: None,
+                    value: Some(value(&mut random, bytes).into()),
+                    headers: Vec::new(),
+                });
+            }
+            done += builder.len();
+            turn += 1;
+            batches.push((topic.partition(turn % partitions), builder.build(0, 0)));
+        }
+        let request = AppendRequest::batches(batches, AckLevel::Disk);
+        tickets.push(site.append(request).await.unwrap());
+        if tickets.len() > 64 {
+            tickets.remove(0).await.unwrap();
+        }
+    }
+    for ticket in tickets {
+        ticket.await.unwrap();
+    }
+    records as u64
+}
+
+async fn drained(sync: &CloudSync, records: u64, limit: Duration) -> Duration {
+    let begin = Instant::now();
+    loop {
+        let status = sync.status();
+        if status.records_forwarded >= records {
+            return begin.elapsed();
+        }
+        assert!(begin.elapsed() < limit, "{status:#?}");
+        smol::Timer::after(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+#[ignore = "needs a real Kafka: KAFKA=host:port"]
+fn a_backlog_drains_to_a_real_kafka() {
+    let dir = tempfile::tempdir().unwrap();
+    smol::block_on(async {
+        let (site, _) = Site::open(dir.path(), SiteConfig::default()).unwrap();
+        let partitions = number("PARTITIONS", 1) as u32;
+        let topic = format!("drain-{}-{}", std::process::id(), fastrand::u32(..));
+        let begin = Instant::now();
+        let records = fill(&site, &topic, partitions).await;
+        println!(
+            "stored {records} records in {:.1} s",
+            begin.elapsed().as_secs_f64()
+        );
+        println!("memory before: {:?} MB", memory_mb());
+        let config = CentralConfig {
+            bootstrap: vec![kafka()],
+            drain_jitter_s: 0,
+            ..CentralConfig::default()
+        };
+        let sync = cloud_sync::start(config, site.clone());
+        let took = drained(&sync, records, Duration::from_secs(600)).await;
+        let status = sync.status();
+        let rate = records as f64 / took.as_secs_f64();
+        println!(
+            "drained {records} records to {topic} in {:.2} s: {rate:.0} records/s, {} requests, \
+             {:.1} MB sent, memory now and peak {:?} MB",
+            took.as_secs_f64(),
+            status.requests,
+            status.link.sent_bytes as f64 / 1e6,
+            memory_mb(),
+        );
+        sync.stop().await;
+        site.stop().await;
+    });
+}
