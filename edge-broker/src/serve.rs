@@ -40,13 +40,14 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     say_head(&config, &site, &node);
     say_log(&opened);
     smol::block_on(async {
-        let running = match Running::start(&config, site.clone(), node, args.common.json).await {
+        let running = match Running::start(&config, site.clone(), node).await {
             Ok(running) => running,
             Err(failure) => {
                 site.stop().await;
                 return Err(failure);
             }
         };
+        running.say(&config, args.common.json);
         warn_about_files(files, config.bridge.mqtt.connections_max as u64);
         say(&format!("ready in {}", show_duration(begun.elapsed())));
         notify_systemd("READY=1");
@@ -100,16 +101,12 @@ struct Running {
     bridge: Arc<Bridge>,
     central: cloud_sync::CloudSync,
     admin: admin::Admin,
+    app: Arc<App>,
 }
 
 impl Running {
     /// Opens the doors, starts the forwarder.
-    async fn start(
-        config: &Config,
-        site: Site,
-        node: String,
-        json: bool,
-    ) -> Result<Running, Failure> {
+    async fn start(config: &Config, site: Site, node: String) -> Result<Running, Failure> {
         let bridge = bridge::start(config.bridge.clone(), site.clone());
         let bridge = Arc::new(
             bridge
@@ -122,35 +119,30 @@ impl Running {
             node,
             memory_bytes_max: config.memory.bytes_max,
         };
-        let app = Arc::new(App::new(
-            site.clone(),
-            bridge.clone(),
-            central.clone(),
-            facts,
-        ));
-        let mqtt = bridge.addresses();
-        let names = mqtt
-            .iter()
-            .map(|(address, _)| address.to_string())
-            .collect();
-        let admin = match admin::start(&app, &config.admin, names).await {
-            Ok(admin) => admin,
+        let app = App::new(site.clone(), bridge.clone(), central.clone(), facts);
+        let app = Arc::new(app);
+        match admin::start(&app, &config.admin).await {
+            Ok(admin) => Ok(Running {
+                site,
+                bridge,
+                central,
+                admin,
+                app,
+            }),
             Err(failure) => {
                 bridge.stop().await;
-                return Err(failure);
+                Err(failure)
             }
-        };
-        say_doors(&mqtt, &admin);
-        say_central(config, &app);
-        if json {
-            say_json(&admin.doors);
         }
-        Ok(Running {
-            site,
-            bridge,
-            central,
-            admin,
-        })
+    }
+
+    /// The lines that follow from running parts.
+    fn say(&self, config: &Config, json: bool) {
+        say_doors(&self.bridge.addresses(), &self.admin);
+        say_central(config, &self.app);
+        if json {
+            say_json(&self.admin.doors);
+        }
     }
 
     /// Ends with a signal, or with an error that only a restart cures.

@@ -16,172 +16,149 @@ use super::report::Report;
 type Labels = Vec<(&'static str, String)>;
 type Table = Family<Labels, Gauge<f64, AtomicU64>>;
 
+/// Name, help, and where in the report it is; a figure that is not known is left out.
+type Figure<T> = (&'static str, &'static str, fn(&Report) -> Option<T>);
+
+const GAUGES: &[Figure<f64>] = &[
+    ("up_seconds", "Since the start of the process", |r| {
+        count(r.up_s)
+    }),
+    ("devices_connected", "MQTT clients connected", |r| {
+        count(r.devices.connected)
+    }),
+    ("ack_p50_seconds", "PUBLISH to PUBACK, median", |r| {
+        seconds(r.devices.ack_us_p50)
+    }),
+    (
+        "ack_p99_seconds",
+        "PUBLISH to PUBACK, 99th percentile",
+        |r| seconds(r.devices.ack_us_p99),
+    ),
+    ("sync_p50_seconds", "One write and sync, median", |r| {
+        seconds(r.log.sync_us_p50)
+    }),
+    (
+        "sync_p99_seconds",
+        "One write and sync, 99th percentile",
+        |r| seconds(r.log.sync_us_p99),
+    ),
+    ("log_bytes", "Bytes of the store", |r| {
+        count(r.log.bytes_used)
+    }),
+    ("log_bytes_max", "Limit of the store", |r| {
+        count(r.log.bytes_max)
+    }),
+    ("log_end_index", "Last index of the site log", |r| {
+        count(r.log.end)
+    }),
+    (
+        "log_committed_index",
+        "Committed index of the site log",
+        |r| count(r.log.committed),
+    ),
+    ("queue_bytes", "Received, not yet on disk", |r| {
+        count(r.log.queue_bytes)
+    }),
+    ("disk_free_bytes", "Free bytes of the filesystem", |r| {
+        count(r.disk.free_bytes)
+    }),
+    ("memory_resident_bytes", "Resident memory", |r| {
+        r.memory.resident_bytes.and_then(count)
+    }),
+    ("central_reachable", "1 while central answers", |r| {
+        r.forward
+            .as_ref()
+            .and_then(|forward| count(forward.reachable.into()))
+    }),
+    ("central_waiting_records", "Records that wait", |r| {
+        r.forward
+            .as_ref()
+            .and_then(|forward| count(forward.waiting))
+    }),
+    (
+        "central_oldest_seconds",
+        "Age of the oldest record that waits",
+        |r| r.forward.as_ref()?.oldest_age_ms.map(|ms| ms as f64 / 1e3),
+    ),
+];
+
+const COUNTERS: &[Figure<u64>] = &[
+    ("mqtt_publishes", "Messages taken from devices", |r| {
+        Some(r.devices.received)
+    }),
+    ("mqtt_publishes_refused", "Messages refused", |r| {
+        Some(r.devices.refused)
+    }),
+    ("commits", "Commits, one sync each", |r| Some(r.log.commits)),
+    ("records", "Records committed", |r| Some(r.log.records)),
+    ("disk_written_bytes", "Written by the store", |r| {
+        Some(r.disk.written_bytes)
+    }),
+    ("payload_bytes", "Bytes of batches in it", |r| {
+        Some(r.disk.payload_bytes)
+    }),
+    ("central_records", "Records acknowledged by central", |r| {
+        Some(r.forward.as_ref()?.forwarded)
+    }),
+    (
+        "central_dead_letters",
+        "Records that central refused",
+        |r| Some(r.forward.as_ref()?.dead_lettered),
+    ),
+    ("link_sent_bytes", "Sent to central", |r| {
+        Some(r.link.as_ref()?.sent_bytes)
+    }),
+    ("link_received_bytes", "Received from central", |r| {
+        Some(r.link.as_ref()?.received_bytes)
+    }),
+];
+
+fn count(count: u64) -> Option<f64> {
+    Some(count as f64)
+}
+
+fn seconds(us: Option<u64>) -> Option<f64> {
+    us.map(|us| us as f64 / 1e6)
+}
+
 /// The whole text.
 pub fn text(report: &Report) -> String {
     let mut registry = Registry::with_prefix("edge");
-    gauges(&mut registry, report);
-    counters(&mut registry, report);
-    tables(&mut registry, report);
+    for (name, help, figure) in GAUGES {
+        if let Some(value) = figure(report) {
+            registry.register(*name, *help, ConstGauge::new(value));
+        }
+    }
+    for (name, help, figure) in COUNTERS {
+        if let Some(value) = figure(report) {
+            registry.register(*name, *help, ConstCounter::new(value));
+        }
+    }
+    alarms(&mut registry, report);
+    topics(&mut registry, report);
+    ledger(&mut registry, report);
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = encode(&mut text, &registry);
     text
 }
 
-fn gauges(registry: &mut Registry, report: &Report) {
-    let mut gauge = |name: &str, help: &str, value: Option<f64>| {
-        if let Some(value) = value {
-            registry.register(name, help, ConstGauge::new(value));
-        }
-    };
-    let count = |count: u64| Some(count as f64);
-    let seconds = |us: Option<u64>| us.map(|us| us as f64 / 1e6);
-    let (log, disk, devices) = (&report.log, &report.disk, &report.devices);
-    gauge(
-        "up_seconds",
-        "Since the start of the process",
-        count(report.up_s),
-    );
-    gauge(
-        "devices_connected",
-        "MQTT clients connected",
-        count(devices.connected),
-    );
-    gauge(
-        "ack_p50_seconds",
-        "PUBLISH to PUBACK, median of the newest",
-        seconds(devices.ack_us_p50),
-    );
-    gauge(
-        "ack_p99_seconds",
-        "PUBLISH to PUBACK, 99th percentile",
-        seconds(devices.ack_us_p99),
-    );
-    gauge(
-        "sync_p50_seconds",
-        "One write and sync, median",
-        seconds(log.sync_us_p50),
-    );
-    gauge(
-        "sync_p99_seconds",
-        "One write and sync, 99th percentile",
-        seconds(log.sync_us_p99),
-    );
-    gauge("log_bytes", "Bytes of the store", count(log.bytes_used));
-    gauge("log_bytes_max", "Limit of the store", count(log.bytes_max));
-    gauge(
-        "log_end_index",
-        "Last index of the site log",
-        count(log.end),
-    );
-    gauge(
-        "log_committed_index",
-        "Committed index of the site log",
-        count(log.committed),
-    );
-    gauge(
-        "queue_bytes",
-        "Received, not yet on disk",
-        count(log.queue_bytes),
-    );
-    gauge(
-        "disk_free_bytes",
-        "Free bytes of the filesystem",
-        count(disk.free_bytes),
-    );
-    gauge(
-        "memory_resident_bytes",
-        "Resident memory",
-        report.memory.resident_bytes.map(|b| b as f64),
-    );
-    let forward = report.forward.as_ref();
-    let up = |forward: &super::report::Forward| f64::from(u8::from(forward.reachable));
-    gauge(
-        "central_reachable",
-        "1 while central answers",
-        forward.map(up),
-    );
-    gauge(
-        "central_waiting_records",
-        "Records that wait",
-        forward.map(|f| f.waiting as f64),
-    );
-    let oldest = forward
-        .and_then(|forward| forward.oldest_age_ms)
-        .map(|ms| ms as f64 / 1e3);
-    gauge(
-        "central_oldest_seconds",
-        "Age of the oldest record that waits",
-        oldest,
-    );
-}
-
-fn counters(registry: &mut Registry, report: &Report) {
-    let mut counter = |name: &str, help: &str, value: Option<u64>| {
-        if let Some(value) = value {
-            registry.register(name, help, ConstCounter::new(value));
-        }
-    };
-    let (log, disk, devices) = (&report.log, &report.disk, &report.devices);
-    counter(
-        "mqtt_publishes",
-        "Messages taken from devices",
-        Some(devices.received),
-    );
-    counter(
-        "mqtt_publishes_refused",
-        "Messages refused",
-        Some(devices.refused),
-    );
-    counter("commits", "Commits, one sync each", Some(log.commits));
-    counter("records", "Records committed", Some(log.records));
-    counter(
-        "disk_written_bytes",
-        "Written by the store",
-        Some(disk.written_bytes),
-    );
-    counter(
-        "payload_bytes",
-        "Bytes of batches in it",
-        Some(disk.payload_bytes),
-    );
-    let forward = report.forward.as_ref();
-    counter(
-        "central_records",
-        "Records acknowledged by central",
-        forward.map(|f| f.forwarded),
-    );
-    counter(
-        "central_dead_letters",
-        "Records central refused",
-        forward.map(|f| f.dead_lettered),
-    );
-    let link = report.link.as_ref();
-    counter(
-        "link_sent_bytes",
-        "Sent to central",
-        link.map(|link| link.sent_bytes),
-    );
-    counter(
-        "link_received_bytes",
-        "Received from central",
-        link.map(|link| link.received_bytes),
-    );
-}
-
-fn tables(registry: &mut Registry, report: &Report) {
-    let alarm = Table::default();
+fn alarms(registry: &mut Registry, report: &Report) {
+    let table = Table::default();
     for code in CODES {
         let raised = report
             .alarms
             .iter()
             .filter(|alarm| alarm.code == code)
             .count();
-        alarm
+        table
             .get_or_create(&vec![("code", code.to_owned())])
             .set(raised as f64);
     }
-    registry.register("alarm", "Alarms raised, by code", alarm);
+    registry.register("alarm", "Alarms raised, by code", table);
+}
+
+fn topics(registry: &mut Registry, report: &Report) {
     let (waiting, stored) = (Table::default(), Table::default());
     for topic in &report.topics {
         let labels = vec![("topic", topic.name.clone())];
@@ -196,18 +173,21 @@ fn tables(registry: &mut Registry, report: &Report) {
         "Records that central does not have",
         waiting,
     );
-    let lost = Table::default();
+}
+
+fn ledger(registry: &mut Registry, report: &Report) {
+    let table = Table::default();
     for entry in &report.ledger.entries {
         let labels = vec![
             ("cause", entry.cause.clone()),
             ("topic", entry.topic.clone()),
         ];
-        lost.get_or_create(&labels).inc_by(entry.count as f64);
+        table.get_or_create(&labels).inc_by(entry.count as f64);
     }
     registry.register(
         "ledger_records",
         "Records gone without delivery, by cause",
-        lost,
+        table,
     );
 }
 

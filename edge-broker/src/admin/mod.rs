@@ -174,30 +174,31 @@ impl App {
 pub struct Admin {
     /// Real addresses.
     pub doors: Doors,
-    _tasks: Vec<smol::Task<()>>,
+    tasks: Vec<smol::Task<()>>,
     socket: socket::Socket,
 }
 
 impl Admin {
     /// Stops listening and removes the socket.
     pub async fn stop(self) {
-        for task in self._tasks {
+        for task in self.tasks {
             task.cancel().await;
         }
         self.socket.remove();
     }
 }
 
-/// Opens both doors. `mqtt`: the addresses of the MQTT door, for the report.
-pub async fn start(
-    app: &Arc<App>,
-    config: &crate::config::Admin,
-    mqtt: Vec<String>,
-) -> Result<Admin, Failure> {
+/// Opens both doors.
+pub async fn start(app: &Arc<App>, config: &crate::config::Admin) -> Result<Admin, Failure> {
     let socket = socket::Socket::bind(&app.facts.data, &config.socket)?;
     let listeners = socket::bind_http(&config.http).await?;
     let doors = Doors {
-        mqtt,
+        mqtt: app
+            .bridge
+            .addresses()
+            .iter()
+            .map(|(address, _)| address.to_string())
+            .collect(),
         http: listeners
             .iter()
             .map(|(address, _)| address.to_string())
@@ -216,7 +217,7 @@ pub async fn start(
     }
     Ok(Admin {
         doors,
-        _tasks: tasks,
+        tasks,
         socket,
     })
 }

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::{print, print_json, settings};
 use crate::admin::api::{CreateTopic, Named, SetTopic, TopicInfo, path};
 use crate::admin::client::Gateway;
-use crate::cli::TopicCommand;
+use crate::cli::{Common, TopicCommand};
 use crate::config::units::{show_bytes, show_count};
 use crate::failure::Failure;
 use crate::view::{Align, Table};
@@ -13,46 +15,28 @@ use crate::view::{Align, Table};
 /// One of the five.
 pub fn run(command: &TopicCommand) -> Result<ExitCode, Failure> {
     match command {
-        TopicCommand::List { common, all } => {
-            let topics: Vec<TopicInfo> = Gateway::find(common)?.ask(path::TOPICS, &())?;
-            let kept: Vec<TopicInfo> = topics
-                .into_iter()
-                .filter(|topic| *all || !topic.name.starts_with('_'))
-                .collect();
-            if common.json {
-                print_json(&kept)
-            } else {
-                print(&list(&kept))
-            }
-        }
+        TopicCommand::List { common, all } => run_list(common, *all),
         TopicCommand::Create {
             common,
             name,
             partitions,
             settings: arguments,
         } => {
+            let settings = settings(arguments)?;
             let wanted = CreateTopic {
                 topic: name.clone(),
                 partitions: *partitions,
-                settings: settings(arguments)?,
+                settings,
             };
             let made: TopicInfo = Gateway::find(common)?.ask(path::CREATE, &wanted)?;
-            if common.json {
-                print_json(&made)
-            } else {
-                print(&created(&made))
-            }
+            answer(common, &made, created)
         }
         TopicCommand::Describe { common, name } => {
             let named = Named {
                 topic: name.clone(),
             };
             let topic: TopicInfo = Gateway::find(common)?.ask(path::DESCRIBE, &named)?;
-            if common.json {
-                print_json(&topic)
-            } else {
-                print(&describe(&topic))
-            }
+            answer(common, &topic, describe)
         }
         TopicCommand::Set {
             common,
@@ -66,22 +50,35 @@ pub fn run(command: &TopicCommand) -> Result<ExitCode, Failure> {
                 settings,
             };
             let topic: TopicInfo = Gateway::find(common)?.ask(path::SET, &wanted)?;
-            if common.json {
-                print_json(&topic)
-            } else {
-                print(&settings_of(&topic))
-            }
+            answer(common, &topic, settings_of)
         }
         TopicCommand::Delete { common, name } => {
             let named = Named {
                 topic: name.clone(),
             };
             let done: Named = Gateway::find(common)?.ask(path::DELETE, &named)?;
-            if common.json {
-                return print_json(&done);
-            }
-            print(&format!("deleted {}\n", done.topic))
+            answer(common, &done, |done| format!("deleted {}\n", done.topic))
         }
+    }
+}
+
+fn run_list(common: &Common, all: bool) -> Result<ExitCode, Failure> {
+    let topics: Vec<TopicInfo> = Gateway::find(common)?.ask(path::TOPICS, &())?;
+    let shown = |topic: &TopicInfo| all || !topic.name.starts_with('_');
+    let topics: Vec<TopicInfo> = topics.into_iter().filter(shown).collect();
+    answer(common, &topics, |topics| list(topics))
+}
+
+/// JSON for programs, else the text for people.
+fn answer<T: Serialize>(
+    common: &Common,
+    answer: &T,
+    text: impl Fn(&T) -> String,
+) -> Result<ExitCode, Failure> {
+    if common.json {
+        print_json(answer)
+    } else {
+        print(&text(answer))
     }
 }
 
@@ -116,21 +113,26 @@ fn list(topics: &[TopicInfo]) -> String {
         ("PRIORITY", Align::Left),
     ]);
     for topic in topics {
-        let setting = |name: &str| topic.settings.get(name).cloned().unwrap_or_default();
-        table.row([
-            topic.name.clone(),
-            topic.figures.partitions.len().to_string(),
-            show_count(records(topic)),
-            show_bytes(topic.figures.stored_bytes),
-            if setting("edge.forward") == "true" {
-                "yes".into()
-            } else {
-                "no".into()
-            },
-            setting("edge.priority"),
-        ]);
+        table.row(list_row(topic));
     }
     table.to_string()
+}
+
+fn list_row(topic: &TopicInfo) -> [String; 6] {
+    let setting = |name: &str| topic.settings.get(name).cloned().unwrap_or_default();
+    let forward = if setting("edge.forward") == "true" {
+        "yes"
+    } else {
+        "no"
+    };
+    [
+        topic.name.clone(),
+        topic.figures.partitions.len().to_string(),
+        show_count(records(topic)),
+        show_bytes(topic.figures.stored_bytes),
+        forward.to_owned(),
+        setting("edge.priority"),
+    ]
 }
 
 fn records(topic: &TopicInfo) -> u64 {

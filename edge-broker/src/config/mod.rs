@@ -319,20 +319,12 @@ fn plain_numbers(values: &Table) -> Table {
 /// Flags win over the file.
 fn lay_flags(values: &mut Table, args: &ServeArgs) -> Result<(), Problem> {
     let text = |text: &str| Value::String(text.to_owned());
+    let mut set = |path, value, flag| check::set(values, path, value, flag);
     if let Some(dir) = &args.common.data {
-        check::set(
-            values,
-            "storage.dir",
-            text(&dir.to_string_lossy()),
-            "--data",
-        )?;
-    }
-    if let Some(address) = &args.mqtt {
-        first_listener_only(values);
-        check::set(values, "mqtt.listener.address", text(address), "--mqtt")?;
+        set("storage.dir", text(&dir.to_string_lossy()), "--data")?;
     }
     if let Some(address) = &args.admin {
-        check::set(values, "admin.http", text(address), "--admin")?;
+        set("admin.http", text(address), "--admin")?;
     }
     if !args.central.is_empty() {
         let servers = args
@@ -340,20 +332,18 @@ fn lay_flags(values: &mut Table, args: &ServeArgs) -> Result<(), Problem> {
             .iter()
             .map(|server| text(server.trim()))
             .collect();
-        check::set(
-            values,
-            "central.bootstrap",
-            Value::Array(servers),
-            "--central",
-        )?;
+        set("central.bootstrap", Value::Array(servers), "--central")?;
     }
     if args.allow_anonymous {
-        check::set(
-            values,
+        set(
             "mqtt.listener.allow_anonymous",
             text("yes"),
             "--allow-anonymous",
         )?;
+    }
+    if let Some(address) = &args.mqtt {
+        set("mqtt.listener.address", text(address), "--mqtt")?;
+        first_listener_only(values);
     }
     Ok(())
 }
