@@ -330,7 +330,7 @@ impl Stage {
         if let Some(gateway) = self.gateway.as_mut() {
             gateway.used(); // a process that dies on its own leaves its last figures
         }
-        let central = self.central.count(&self.watch.status);
+        let central = self.central.count(&self.watch.status, TOPIC);
         let (published, acked) = {
             let book = self.field.book();
             (book.published, book.acked)

@@ -7,37 +7,61 @@
 //! ```
 //!
 //! It keeps of every record what the check needs, not the record. Used by `stage`; a real cluster
-//! takes its place with `--central`.
+//! takes its place with `--central`, and relays stand on the way to it.
 
 mod cluster;
 mod partition;
+mod reader;
+mod relay;
 mod server;
 
+use std::fmt::Display;
 use std::io;
+use std::net::SocketAddr;
 
+use relay::Relays;
 use server::StandIn;
 
 use super::book::Sighting;
 use super::status::Status;
 use super::uplink::Uplink;
 
-/// What takes the place of the central cluster.
+/// What the gateway forwards to.
 pub enum Central {
     /// The one built in.
     StandIn(StandIn),
+    /// A real cluster.
+    Cluster(Cluster),
+}
+
+/// A real cluster and the way to it.
+pub struct Cluster {
+    /// As it was named.
+    bootstrap: String,
+    /// The relay to it.
+    relay: SocketAddr,
+    /// A topic of this demo alone.
+    topic: String,
 }
 
 impl Central {
     /// The stand-in, or the way to a real cluster.
     pub async fn start(real: Option<&str>, seed: u64, uplink: Uplink) -> io::Result<Central> {
-        let _ = (real, seed);
-        Ok(Central::StandIn(StandIn::start(uplink).await?))
+        let Some(bootstrap) = real else {
+            return Ok(Central::StandIn(StandIn::start(uplink).await?));
+        };
+        Ok(Central::Cluster(Cluster {
+            bootstrap: bootstrap.to_owned(),
+            relay: Relays::new(uplink).to(bootstrap).await?,
+            topic: format!("edge-demo-{seed:06x}-{:04x}", fastrand::u16(..)),
+        }))
     }
 
     /// What the gateway is told.
     pub fn bootstrap(&self) -> String {
         match self {
             Central::StandIn(stand_in) => stand_in.address().to_string(),
+            Central::Cluster(cluster) => cluster.relay.to_string(),
         }
     }
 
@@ -45,20 +69,25 @@ impl Central {
     pub fn describe(&self) -> String {
         match self {
             Central::StandIn(stand_in) => format!("built-in stand-in {}", stand_in.address()),
+            Central::Cluster(Cluster {
+                bootstrap, topic, ..
+            }) => format!("{bootstrap} {topic}"),
         }
     }
 
     /// Name of a topic there.
-    pub fn topic_template(&self) -> String {
+    pub fn topic_template(&self) -> &str {
         match self {
-            Central::StandIn(_) => "{topic}".to_owned(),
+            Central::StandIn(_) => "{topic}",
+            Central::Cluster(cluster) => &cluster.topic,
         }
     }
 
-    /// Records it has.
-    pub fn count(&self, _status: &Status) -> u64 {
+    /// Records it has; of a real cluster what the gateway knows about it.
+    pub fn count(&self, status: &Status, topic: &str) -> u64 {
         match self {
             Central::StandIn(stand_in) => stand_in.count(),
+            Central::Cluster(_) => status.stored(topic).saturating_sub(status.waiting(topic)),
         }
     }
 
@@ -66,13 +95,21 @@ impl Central {
     pub async fn sightings(&self) -> io::Result<Vec<Vec<Sighting>>> {
         match self {
             Central::StandIn(stand_in) => Ok(stand_in.sightings()),
+            Central::Cluster(Cluster {
+                bootstrap, topic, ..
+            }) => reader::read_topic(bootstrap, topic).await,
         }
     }
 
-    /// What it refused.
+    /// What it refused; a real cluster does not say.
     pub fn refusals(&self) -> Vec<String> {
         match self {
             Central::StandIn(stand_in) => stand_in.refusals(),
+            Central::Cluster(_) => Vec::new(),
         }
     }
+}
+
+fn invalid(error: &dyn Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }

@@ -13,6 +13,7 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
 
 use super::cluster::Cluster;
+use super::invalid;
 use crate::demo::book::Sighting;
 use crate::demo::uplink::{State, Uplink};
 
@@ -129,10 +130,6 @@ async fn serve(mut stream: TcpStream, cluster: &Mutex<Cluster>, uplink: &Uplink)
             }
         }
     }
-}
-
-fn invalid(error: &dyn std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
 fn now_ms() -> i64 {
