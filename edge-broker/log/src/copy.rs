@@ -1,7 +1,8 @@
 //! Copies frames into a new, sealed slice: salvage, evacuation of a poisoned slice, rewriting.
 //!
-//! The stored index is the last thing written: a copy without one does not count, its originals
-//! do. Only after it are they removed or moved aside.
+//! A plain file beside the slice says from the start what it is a copy of; the stored index is
+//! the last thing written. A copy without an index does not count while its originals are there.
+//! Only after it are they removed or moved aside.
 
 use crate::scan::{Found, SliceHeader, index_of};
 use crate::slice_index::{self, Summary};
@@ -45,6 +46,7 @@ fn write_slice<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summa
         ..SliceHeader::default()
     };
     let slice = disk.create_slice(plan.number)?;
+    disk.replace_file(&copy_file(plan.number), &header.encode())?;
     slice.put(0, &header.encode())?;
     let mut summary = catalog::empty_summary(plan.store_id, plan.continues);
     let mut scratch = Vec::new();
@@ -66,4 +68,15 @@ fn write_slice<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summa
     summary.partitions = index.spans().collect();
     slice_index::store(disk, plan.number, &summary, &index)?;
     Ok(summary)
+}
+
+/// Stands beside a copy: the header, which names the originals.
+fn copy_file(number: u64) -> String {
+    format!("slices/{number}/copy")
+}
+
+/// What a slice is a copy of; `None` when it is none.
+pub fn load_header<D: Disk>(disk: &D, number: u64) -> Option<SliceHeader> {
+    let bytes = disk.read_file(&copy_file(number), usize::MAX).ok()??;
+    SliceHeader::decode(&bytes)
 }

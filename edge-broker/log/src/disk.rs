@@ -47,6 +47,9 @@ pub trait Disk: Send + Sync + Sized + 'static {
     /// Creates a file that occupies so many bytes.
     fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
+    /// Makes all names durable: what an earlier process created, renamed or removed last may only
+    /// be in the cache.
+    fn sync_names(&self) -> Result<(), DiskError>;
     /// Size of all files here, quarantine included.
     fn bytes_used(&self) -> u64;
     /// What the filesystem has left.

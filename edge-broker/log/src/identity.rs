@@ -198,6 +198,16 @@ impl IdentityFile {
         Ok(())
     }
 
+    /// Has the next sync make the file anew.
+    pub fn renew(&mut self) {
+        self.failed = true;
+    }
+
+    /// Whether the file is to be made anew before anything is promised.
+    pub fn is_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Whether something written waits for a sync for a second or more.
     pub fn sync_is_due(&self, now_ms: u64) -> bool {
         self.dirty && now_ms.saturating_sub(self.synced_at_ms) >= SYNC_INTERVAL_MS

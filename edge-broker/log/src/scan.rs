@@ -39,7 +39,8 @@ impl SliceHeader {
         value::encode_single(0, 0, &payload)
     }
 
-    fn decode(value: &[u8]) -> Option<SliceHeader> {
+    /// Reads it back.
+    pub fn decode(value: &[u8]) -> Option<SliceHeader> {
         value::check(value, 0, 0).ok()?;
         postcard::from_bytes(&value[VALUE_HEAD_BYTES..]).ok()
     }
@@ -81,8 +82,6 @@ impl Found {
 pub struct Scanned {
     /// `None` in a slice that was created ahead and not used yet, or whose header is damaged.
     pub header: Option<SliceHeader>,
-    /// Something was written, be it a header that cannot be read.
-    pub touched: bool,
     /// Whole frames in write order.
     pub frames: Vec<Found>,
     /// Writes of which something is there, but not all.
@@ -156,7 +155,6 @@ fn scan(get: Get<'_>, next_key: NextKey<'_>) -> Result<Scanned, DiskError> {
     let header = get(0, 0)?;
     let mut at = next_key((0, u32::MAX))?.map(|(sequence, _)| sequence);
     let mut scanned = Scanned {
-        touched: header.is_some() || at.is_some(),
         header: header.and_then(|value| SliceHeader::decode(&value)),
         ..Scanned::default()
     };

@@ -77,7 +77,6 @@ pub(crate) struct Start<D: Disk> {
     pub identity: IdentityFile,
     pub active: Option<Active<D>>,
     pub held: Vec<(u64, Arc<D::Slice>)>,
-    pub spare: Option<(u64, Arc<D::Slice>)>,
     pub next_number: u64,
     pub next_sequence: u64,
     pub durable: Mark,
@@ -97,7 +96,6 @@ impl<D: Disk> Store<D> {
             catalog,
             active,
             held,
-            spare,
             ..
         } = start;
         let room = Room::new(&disk, &config);
@@ -111,7 +109,7 @@ impl<D: Disk> Store<D> {
             config,
             identity: start.identity,
             active,
-            next: spare,
+            next: None,
             next_number: start.next_number,
             next_sequence: start.next_sequence,
             durable: start.durable,
@@ -146,6 +144,9 @@ impl<D: Disk> Store<D> {
     ) -> Result<Durable, PersistError> {
         let before_us = self.stats.sync_us;
         self.check_order(entries);
+        if self.identity.is_failed() {
+            self.sync_identity()?;
+        }
         let mut rest = entries;
         while !rest.is_empty() {
             let (run, later) = rest.split_at(self.run_len(rest));

@@ -10,7 +10,7 @@ use edge_log::sim::MemDisk;
 use edge_log::{Checkpoint, Entry, HardState, Reader, Recovery, Store, StoreConfig};
 use support::{batch, entry, frame, partition, small};
 
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 /// What a correct store may hold: the log that was answered for, or the same with a beginning of
 /// what was asked for last.
@@ -174,12 +174,9 @@ fn live(
                 let index = rng.u64(model.checkpoint.max(1)..=model.log.len() as u64);
                 let term = model.log[index as usize - 1].term;
                 let data = Bytes::from_static(b"state");
-                if store
-                    .save_checkpoint(&Checkpoint { index, term, data })
-                    .is_ok()
-                {
-                    model.checkpoint = index;
-                }
+                // What is in a checkpoint is committed and never overwritten, saved or not.
+                model.checkpoint = index;
+                let _ = store.save_checkpoint(&Checkpoint { index, term, data });
             }
             _ => {
                 let entries = propose(rng, model, term);
@@ -220,7 +217,6 @@ fn live(
 }
 
 #[test]
-#[ignore = "not yet"]
 fn what_was_durable_is_there_and_nothing_else() {
     for seed in 0..SEEDS {
         run(seed);

@@ -657,6 +657,25 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn sync_names(&self) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        match inner.sync_outcome()? {
+            SyncOutcome::Fails => return Err(DiskError::Io("sync of the folders failed".into())),
+            SyncOutcome::Lies => return Ok(()),
+            SyncOutcome::Works => {}
+        }
+        inner.slices.retain(|_, slice| !slice.removed);
+        inner
+            .slices
+            .values_mut()
+            .for_each(|slice| slice.created = true);
+        for file in inner.files.values_mut().filter(|file| file.renamed) {
+            file.durable = file.current.clone();
+            file.renamed = false;
+        }
+        Ok(())
+    }
+
     fn bytes_used(&self) -> u64 {
         self.lock().bytes_used()
     }

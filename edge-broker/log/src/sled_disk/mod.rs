@@ -217,6 +217,16 @@ impl Disk for SledDisk {
         files::allocate(&self.dir.join(name), bytes)
     }
 
+    fn sync_names(&self) -> Result<(), DiskError> {
+        for folder in ["checkpoint", "quarantine", "slices", ""] {
+            files::sync_folder(&self.dir.join(folder))?;
+        }
+        for number in self.slice_numbers()? {
+            files::sync_folder(&self.slice_dir(number))?;
+        }
+        Ok(())
+    }
+
     fn bytes_used(&self) -> u64 {
         files::folder_bytes(&self.dir)
     }

@@ -12,6 +12,10 @@
 
 use std::sync::Arc;
 
+mod chain;
+
+use chain::{Gap, Section, Write};
+
 use crate::catalog::{self, Catalog};
 use crate::copy;
 use crate::identity::{Found as FoundIdentity, Identity, IdentityFile, Mark};
@@ -77,15 +81,6 @@ impl<D: Disk> Piece<D> {
         }
     }
 
-    /// Created ahead, and nothing was ever written to it.
-    fn is_unused(&self) -> bool {
-        let untouched = match &self.content {
-            Content::Sealed(_) => false,
-            Content::Scanned { scanned, .. } => !scanned.touched,
-        };
-        untouched && self.poisoned_at.is_none() && !self.damaged
-    }
-
     /// The highest write of which it proves that it was durable.
     fn proves(&self) -> u64 {
         match &self.content {
@@ -104,16 +99,19 @@ impl<D: Disk> Piece<D> {
 
 /// Opens a store.
 pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery), OpenError> {
-    let (identity, found) = IdentityFile::load(&disk)?;
+    sync_names(&disk);
+    let (mut identity, found) = IdentityFile::load(&disk)?;
+    identity.renew();
     let checkpoint = checkpoint::load(&disk)?;
     let mut pieces = pieces(&disk)?;
     let known = match found {
         FoundIdentity::Slot(identity) => Some(identity),
         FoundIdentity::Missing | FoundIdentity::Damaged => None,
     };
-    let mut walk = Walk::new(known, checkpoint.as_ref(), &pieces);
-    walk.walk(&mut pieces);
-    walk.make_durable(&disk, &mut pieces);
+    let checkpoint_index = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
+    let durable = durable(known, &pieces);
+    let judged = judge(known, checkpoint_index, durable, &mut pieces);
+    make_durable(&disk, &mut pieces, judged.top, durable);
     let begun = pieces.iter().any(|piece| piece.order() != u64::MAX) || checkpoint.is_some();
     let mut recovering = Recovering {
         disk,
@@ -121,16 +119,29 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         identity,
         known,
         checkpoint,
-        lost: walk.lost,
+        lost: judged.lost,
         quarantined: Vec::new(),
         unproven: Vec::new(),
-        top: walk.top,
-        highest: walk.highest,
+        top: judged.top,
+        highest: judged.highest,
         begun,
     };
     recovering.salvage(&mut pieces);
     recovering.finish(pieces)
 }
+
+/// What an earlier process named last may only be in the cache. A disk that fails now will fail
+/// again where it matters.
+fn sync_names<D: Disk>(disk: &D) {
+    for _ in 0..SYNC_ATTEMPTS {
+        match disk.sync_names() {
+            Ok(()) => return,
+            Err(error) => log::error!("folders are not synced: {error}"),
+        }
+    }
+}
+
+const SYNC_ATTEMPTS: usize = 3;
 
 fn pieces<D: Disk>(disk: &D) -> Result<Vec<Piece<D>>, DiskError> {
     let numbers = disk.slice_numbers()?;
@@ -204,6 +215,11 @@ fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece<D>, DiskError> {
             (None, scan::scan_salvage(disk, number).unwrap_or_default())
         }
     };
+    let mut scanned = scanned;
+    scanned.header = copy::load_header(disk, number).or(scanned.header);
+    if let Some(mark) = poisoned_at {
+        scanned.frames.retain(|frame| frame.sequence <= mark);
+    }
     let damaged = slice.is_none() || unsure;
     let content = Content::Scanned {
         scanned,
@@ -230,221 +246,165 @@ fn open_slice<D: Disk>(disk: &D, number: u64) -> Result<D::Slice, DiskError> {
     }
 }
 
-/// Follows the chain of writes over all slices.
-struct Walk {
-    durable: u64,
-    checkpoint_index: u64,
-    /// The last write that counts so far, and its index.
+/// What the chain of writes says about the slices.
+struct Judged {
     top: u64,
-    last_index: u64,
-    mark: Option<Mark>,
     highest: u64,
     lost: Vec<LostRange>,
 }
 
-impl Walk {
-    fn new<D: Disk>(
-        known: Option<Identity>,
-        checkpoint: Option<&Checkpoint>,
-        pieces: &[Piece<D>],
-    ) -> Walk {
-        let mark = known.map(|identity| identity.mark);
-        let proven = pieces.iter().map(Piece::proves).max().unwrap_or(0);
-        Walk {
-            durable: proven.max(mark.map_or(0, |mark| mark.sequence)),
-            checkpoint_index: checkpoint.map_or(0, |checkpoint| checkpoint.index),
-            top: 0,
-            last_index: 0,
-            mark,
-            highest: 0,
-            lost: Vec::new(),
-        }
-    }
+/// The last write that is known to have been durable.
+fn durable<D: Disk>(known: Option<Identity>, pieces: &[Piece<D>]) -> u64 {
+    let proven = pieces.iter().map(Piece::proves).max().unwrap_or(0);
+    proven.max(known.map_or(0, |identity| identity.mark.sequence))
+}
 
-    fn walk<D: Disk>(&mut self, pieces: &mut [Piece<D>]) {
-        for at in 0..pieces.len() {
-            let (before, rest) = pieces.split_at_mut(at);
-            let piece = &mut rest[0];
-            if piece.order() == u64::MAX {
-                continue;
-            }
-            self.enter(before, piece.continues(), piece.number);
-            self.take(piece);
-        }
-        if self.top < self.durable {
-            let mark = self.mark.filter(|mark| mark.sequence == self.durable);
-            self.lost.push(LostRange {
-                first_index: self.last_index + 1,
-                last_index: mark.map_or(0, |mark| mark.index),
-                partitions: Vec::new(),
-                cause: format!("the log ends at write {} of {}", self.top, self.durable),
-            });
-            if let Some(last) = pieces.iter_mut().rfind(|piece| piece.order() != u64::MAX) {
-                last.cover(self.durable);
-            }
-        }
-        self.highest = self.highest.max(self.durable);
+/// Sorts out which frames count, and marks the slices that lost some as damaged.
+fn judge<D: Disk>(
+    known: Option<Identity>,
+    checkpoint_index: u64,
+    durable: u64,
+    pieces: &mut [Piece<D>],
+) -> Judged {
+    let mark = known
+        .map(|identity| identity.mark)
+        .filter(|mark| mark.sequence > 0);
+    let sections: Vec<Section> = pieces.iter().map(Piece::section).collect();
+    let verdict = chain::judge(&sections, durable);
+    let closed = |at: usize| !matches!(sections.get(at), Some(Section::Open { .. }));
+    let mut judged = Judged {
+        top: verdict.top,
+        highest: durable,
+        lost: Vec::new(),
+    };
+    for (piece, counts) in pieces.iter_mut().zip(&verdict.counts) {
+        judged.highest = judged.highest.max(piece.last_sequence());
+        piece.accept(counts);
+        judged
+            .lost
+            .extend(mark.and_then(|mark| piece.misses_mark(&mark)));
     }
-
-    /// What was written last was perhaps never synced, and perhaps answered for: it counts once it
-    /// is synced now, or, if that fails, copied.
-    fn make_durable<D: Disk>(&mut self, disk: &D, pieces: &mut [Piece<D>]) {
-        let newest = pieces.iter_mut().rfind(|piece| piece.order() != u64::MAX);
-        let Some(piece) = newest else { return };
-        let Some(slice) = piece.slice.as_ref().filter(|_| self.top > self.durable) else {
-            return;
-        };
-        if let Err(error) = slice.sync() {
-            log::error!("slice {} is read only from now on: {error}", piece.number);
-            let _ = disk.replace_file(&poison_file(piece.number), UNSURE);
-            piece.damaged = true;
+    for gap in &verdict.gaps {
+        let closed = closed(gap.section) || gap.after == 0;
+        let behind = gap.index_after.map_or(u64::MAX, |index| index - 1);
+        if closed && behind <= checkpoint_index.max(gap.index_before) {
+            // Retention dropped what was between two slices.
+            continue;
         }
+        if let Some(piece) = pieces.get_mut(gap.section) {
+            piece.cover(gap.to);
+        }
+        judged
+            .lost
+            .push(lost_range(gap, mark.filter(|mark| mark.sequence == gap.to)));
     }
+    judged
+}
 
-    /// A slice that continues from a write: what earlier slices have behind it was given up, and
-    /// what they lack before it is lost, or was dropped by retention.
-    fn enter<D: Disk>(&mut self, before: &mut [Piece<D>], continues: u64, number: u64) {
-        for piece in before.iter_mut().rev() {
-            piece.give_up_after(continues);
-        }
-        if self.top > continues {
-            let last = before.iter().rev().find_map(Piece::last_accepted);
-            (self.top, self.last_index) = last.unwrap_or((continues, self.last_index));
-        }
-        if self.top >= continues {
-            return;
-        }
-        if self.top > 0
-            && let Some(last) = before.last_mut()
-            && matches!(last.content, Content::Scanned { .. })
-        {
-            let cause = format!(
-                "writes {} to {continues} before slice {number}",
-                self.top + 1
-            );
-            self.lost.push(LostRange {
-                first_index: self.last_index + 1,
-                last_index: 0,
-                partitions: Vec::new(),
-                cause,
-            });
-            last.cover(continues);
-        }
-        self.top = continues;
-    }
-
-    fn take<D: Disk>(&mut self, piece: &mut Piece<D>) {
-        match &mut piece.content {
-            Content::Sealed(summary) => {
-                let gap = summary.first_index > self.last_index.max(self.checkpoint_index) + 1;
-                if gap && self.last_index > 0 && self.last_index >= self.checkpoint_index {
-                    self.lost.push(LostRange {
-                        first_index: self.last_index + 1,
-                        last_index: summary.first_index - 1,
-                        partitions: Vec::new(),
-                        cause: format!("a slice before slice {} is gone", piece.number),
-                    });
-                }
-                self.top = summary.last_sequence;
-                self.last_index = summary.last_index;
-                self.highest = self.highest.max(summary.last_sequence);
-            }
-            Content::Scanned {
-                scanned,
-                accepted,
-                covers,
-            } => {
-                self.highest = self.highest.max(scanned.last_sequence);
-                let copy = scanned
-                    .header
-                    .as_ref()
-                    .is_some_and(|h| !h.replaces.is_empty());
-                for frame in std::mem::take(&mut scanned.frames) {
-                    if piece.poisoned_at.is_some_and(|mark| frame.sequence > mark) {
-                        continue;
-                    }
-                    match self.judge(&frame, accepted, copy) {
-                        Judged::Counts => {}
-                        Judged::Tail => continue,
-                        Judged::AfterLoss(lost) => {
-                            self.lost.push(lost);
-                            piece.damaged = true;
-                        }
-                    }
-                    self.top = frame.sequence;
-                    self.last_index = frame.envelope.index;
-                    self.check_mark(&frame);
-                    accepted.push(frame);
-                }
-                *covers = self.top;
-            }
-        }
-    }
-
-    /// Whether a frame counts; takes out the ones before it that its writer had given up.
-    fn judge(&mut self, frame: &Found, accepted: &mut Vec<Found>, copy: bool) -> Judged {
-        if copy {
-            return Judged::Counts;
-        }
-        let previous = frame.envelope.previous;
-        if self.top > previous {
-            accepted.truncate(accepted.partition_point(|kept| kept.sequence <= previous));
-            if let Some(last) = accepted.last() {
-                (self.top, self.last_index) = (last.sequence, last.envelope.index);
-            } else {
-                self.top = previous;
-            }
-        }
-        if self.top == previous {
-            return Judged::Counts;
-        }
-        if previous > self.durable {
-            return Judged::Tail;
-        }
-        Judged::AfterLoss(LostRange {
-            first_index: self.last_index + 1,
-            last_index: frame.envelope.index.saturating_sub(1),
-            partitions: Vec::new(),
-            cause: format!("writes {} to {previous} are damaged", self.top + 1),
-        })
-    }
-
-    /// The write of the durable mark must be the one that was marked.
-    fn check_mark(&mut self, frame: &Found) {
-        let Some(mark) = self.mark.filter(|mark| mark.sequence == frame.sequence) else {
-            return;
-        };
-        if mark.crc != frame.crc {
-            self.lost.push(LostRange {
-                first_index: mark.index,
-                last_index: mark.index,
-                partitions: Vec::new(),
-                cause: format!("write {} is not the one that was durable", mark.sequence),
-            });
-        }
+fn lost_range(gap: &Gap, mark: Option<Mark>) -> LostRange {
+    let first = gap.index_before + 1;
+    let last = gap
+        .index_after
+        .map(|index| index - 1)
+        .or(mark.map(|mark| mark.index));
+    let known = last.filter(|last| *last >= first);
+    LostRange {
+        first_index: known.map_or(0, |_| first),
+        last_index: known.unwrap_or(0),
+        partitions: Vec::new(),
+        cause: format!("writes {} to {} are gone", gap.after + 1, gap.to),
     }
 }
 
-enum Judged {
-    Counts,
-    Tail,
-    AfterLoss(LostRange),
+/// What was written last was perhaps never synced, and perhaps answered for: it counts once it
+/// is synced now, or, if that fails, copied.
+fn make_durable<D: Disk>(disk: &D, pieces: &mut [Piece<D>], top: u64, durable: u64) {
+    let newest = pieces.iter_mut().rfind(|piece| piece.order() != u64::MAX);
+    let Some(piece) = newest else { return };
+    let Some(slice) = piece.slice.as_ref().filter(|_| top > durable) else {
+        return;
+    };
+    if let Err(error) = slice.sync() {
+        log::error!("slice {} is read only from now on: {error}", piece.number);
+        let _ = disk.replace_file(&poison_file(piece.number), UNSURE);
+        piece.damaged = true;
+    }
 }
 
 impl<D: Disk> Piece<D> {
-    fn give_up_after(&mut self, sequence: u64) {
-        if let Content::Scanned { accepted, .. } = &mut self.content {
-            accepted.truncate(accepted.partition_point(|kept| kept.sequence <= sequence));
+    fn section(&self) -> Section {
+        match &self.content {
+            Content::Sealed(summary) => Section::Closed {
+                continues: summary.continues,
+                last_sequence: summary.last_sequence,
+                indexes: summary.first_index..=summary.last_index,
+            },
+            Content::Scanned { scanned, .. } => {
+                let write = |frame: &Found| Write {
+                    sequence: frame.sequence,
+                    previous: frame.envelope.previous,
+                    index: frame.envelope.index,
+                };
+                let writes: Vec<Write> = scanned.frames.iter().map(write).collect();
+                let header = scanned.header.as_ref();
+                match (
+                    header.filter(|header| !header.replaces.is_empty()),
+                    writes.last(),
+                ) {
+                    (Some(copy), Some(last)) => Section::Closed {
+                        continues: copy.continues,
+                        last_sequence: last.sequence,
+                        indexes: writes[0].index..=last.index,
+                    },
+                    _ => Section::Open {
+                        continues: header.map(|h| h.continues),
+                        writes,
+                    },
+                }
+            }
         }
     }
 
-    fn last_accepted(&self) -> Option<(u64, u64)> {
+    fn is_closed(&self) -> bool {
+        matches!(self.section(), Section::Closed { .. })
+    }
+
+    fn last_sequence(&self) -> u64 {
         match &self.content {
-            Content::Sealed(summary) => Some((summary.last_sequence, summary.last_index)),
-            Content::Scanned { accepted, .. } => accepted
-                .last()
-                .map(|frame| (frame.sequence, frame.envelope.index)),
+            Content::Sealed(summary) => summary.last_sequence,
+            Content::Scanned { scanned, .. } => scanned.last_sequence,
         }
+    }
+
+    /// Keeps the frames that count.
+    fn accept(&mut self, counts: &[u64]) {
+        let closed = self.is_closed();
+        if let Content::Scanned {
+            scanned,
+            accepted,
+            covers,
+        } = &mut self.content
+        {
+            *accepted = std::mem::take(&mut scanned.frames);
+            accepted.retain(|frame| closed || counts.binary_search(&frame.sequence).is_ok());
+            *covers = accepted.last().map_or(0, |frame| frame.sequence);
+        }
+    }
+
+    /// The write of the durable mark must be the one that was marked.
+    fn misses_mark(&self, mark: &Mark) -> Option<LostRange> {
+        let Content::Scanned { accepted, .. } = &self.content else {
+            return None;
+        };
+        let frame = accepted
+            .iter()
+            .find(|frame| frame.sequence == mark.sequence)?;
+        (frame.crc != mark.crc).then(|| LostRange {
+            first_index: mark.index,
+            last_index: mark.index,
+            partitions: Vec::new(),
+            cause: format!("write {} is not the one that was durable", mark.sequence),
+        })
     }
 
     /// It stands for the writes up to this one, lost ones included.
@@ -528,16 +488,14 @@ impl<D: Disk> Recovering<D> {
         let next_number = next_number(&pieces).max(self.highest_number_seen()?);
         let slices = pieces.len();
         let mut catalog = Catalog::default();
-        let (mut active, mut held, mut spare) = (None, Vec::new(), None);
+        let (mut active, mut held) = (None, Vec::new());
         let newest = pieces.iter().rposition(|piece| piece.order() != u64::MAX);
         let mut last_crc = 0;
         for (at, piece) in pieces.into_iter().enumerate() {
             if piece.order() == u64::MAX {
-                let unused = spare.is_none() && piece.is_unused();
-                match piece.slice.filter(|_| unused) {
-                    Some(slice) => spare = Some((piece.number, slice)),
-                    None => remove(&self.disk, piece.number),
-                }
+                // Created ahead; nobody knows whether it was synced.
+                drop(piece.slice);
+                remove(&self.disk, piece.number);
                 continue;
             }
             let file_bytes = self.disk.slice_bytes(piece.number);
@@ -579,7 +537,7 @@ impl<D: Disk> Recovering<D> {
         self.frame_log(&mut catalog);
         let (identity, previous_store_id) = self.incarnation(&catalog, last_crc);
         self.identity.write(&self.disk, identity);
-        self.identity.sync(&self.disk)?;
+        self.sync_identity();
         let recovery = Recovery {
             store_id: identity.store_id,
             previous_store_id,
@@ -600,7 +558,6 @@ impl<D: Disk> Recovering<D> {
             identity: self.identity,
             active,
             held,
-            spare,
             next_number,
             next_sequence: self.highest + 1,
             durable: identity.mark,
@@ -608,6 +565,17 @@ impl<D: Disk> Recovering<D> {
             checkpoint_index: self.checkpoint.map_or(0, |checkpoint| checkpoint.index),
         };
         Ok((Store::start(start, self.config), recovery))
+    }
+
+    /// A disk that refuses this now is asked again before anything is promised.
+    fn sync_identity(&mut self) {
+        for _ in 0..SYNC_ATTEMPTS {
+            match self.identity.sync(&self.disk) {
+                Ok(()) => return,
+                Err(DiskError::Full) => drop(crate::room::give_up_ballast_file(&self.disk)),
+                Err(error) => log::error!("identity file is not synced: {error}"),
+            }
+        }
     }
 
     /// The first and last raft index: from the end back as far as the log goes without a hole

@@ -1,0 +1,188 @@
+//! Which of the writes found on a disk count.
+//!
+//! ```text
+//! found      … 66 <- 67?  68 <- 67   71 <- 66   72 <- 71   73 <- 72   75 <- 74?
+//!                 torn, given up │       durable up to 72 │    whole        torn
+//! counts     … 66                    71         72             73
+//! ```
+//! Every write names the one accepted before it. Up to the durable mark the chain is followed
+//! back from the mark: what it leaves out was given up by a later writer, where it breaks
+//! something is lost. Behind the mark it is followed forward: where it breaks the tail was torn,
+//! which nobody was told of. Pure.
+
+use std::ops::RangeInclusive;
+
+/// A whole write, found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub sequence: u64,
+    /// The write accepted before it.
+    pub previous: u64,
+    pub index: u64,
+}
+
+/// A slice, found. Slices come in write order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Known by its summary, or a copy: all of it counts.
+    Closed {
+        continues: u64,
+        last_sequence: u64,
+        indexes: RangeInclusive<u64>,
+    },
+    /// Read write by write; its header may be gone.
+    Open {
+        continues: Option<u64>,
+        writes: Vec<Write>,
+    },
+}
+
+/// Writes that were durable and are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Their sequences.
+    pub after: u64,
+    pub to: u64,
+    /// The slice they should be in or behind.
+    pub section: usize,
+    /// Index of the last write before and the first after them.
+    pub index_before: u64,
+    pub index_after: Option<u64>,
+}
+
+/// What counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// By section, the sequences of open ones that count.
+    pub counts: Vec<Vec<u64>>,
+    /// Oldest first.
+    pub gaps: Vec<Gap>,
+    /// The last write that counts and its index; 0 when there is none.
+    pub top: u64,
+    pub last_index: u64,
+}
+
+/// Judges all writes, given the last one known to have been durable.
+pub fn judge(sections: &[Section], durable: u64) -> Verdict {
+    let mut verdict = Verdict {
+        counts: vec![Vec::new(); sections.len()],
+        ..Verdict::default()
+    };
+    follow_back(sections, durable, &mut verdict);
+    follow_on(sections, durable, &mut verdict);
+    verdict
+}
+
+struct Back {
+    /// The next write of the chain.
+    need: u64,
+    index_after: Option<u64>,
+    gaps: Vec<Gap>,
+}
+
+impl Back {
+    /// Comes to a write or an end that should be the needed one.
+    fn reach(&mut self, sequence: u64, section: usize, index_before: u64) {
+        if sequence < self.need {
+            self.gaps.push(Gap {
+                after: sequence,
+                to: self.need,
+                section,
+                index_before,
+                index_after: self.index_after,
+            });
+        }
+    }
+}
+
+fn follow_back(sections: &[Section], durable: u64, verdict: &mut Verdict) {
+    let mut back = Back {
+        need: durable,
+        index_after: None,
+        gaps: Vec::new(),
+    };
+    for (at, section) in sections.iter().enumerate().rev() {
+        match section {
+            Section::Closed {
+                continues,
+                last_sequence,
+                indexes,
+            } => {
+                back.reach(*last_sequence, at, *indexes.end());
+                if back.index_after.is_none() {
+                    (verdict.top, verdict.last_index) = (*last_sequence, *indexes.end());
+                }
+                back.index_after = Some(*indexes.start());
+                back.need = *continues;
+            }
+            Section::Open { continues, writes } => {
+                for write in writes
+                    .iter()
+                    .rev()
+                    .filter(|write| write.sequence <= durable)
+                {
+                    if write.sequence > back.need {
+                        continue;
+                    }
+                    back.reach(write.sequence, at, write.index);
+                    if back.index_after.is_none() {
+                        (verdict.top, verdict.last_index) = (write.sequence, write.index);
+                    }
+                    verdict.counts[at].push(write.sequence);
+                    back.index_after = Some(write.index);
+                    back.need = write.previous;
+                }
+                verdict.counts[at].reverse();
+                // A slice without a write that counts proves nothing: it was given up itself.
+                let begun = continues.filter(|_| !verdict.counts[at].is_empty());
+                if let Some(continues) = begun.filter(|continues| *continues < back.need) {
+                    let before = index_before(sections, at);
+                    back.reach(continues, at, before);
+                    back.need = continues;
+                }
+            }
+        }
+    }
+    if back.need > 0 {
+        back.reach(0, 0, 0);
+    }
+    back.gaps.reverse();
+    verdict.gaps = back.gaps;
+}
+
+/// The last index of the slices before one.
+fn index_before(sections: &[Section], at: usize) -> u64 {
+    let last = |section: &Section| match section {
+        Section::Closed { indexes, .. } => Some(*indexes.end()),
+        Section::Open { writes, .. } => writes.last().map(|write| write.index),
+    };
+    sections[..at].iter().rev().find_map(last).unwrap_or(0)
+}
+
+fn follow_on(sections: &[Section], durable: u64, verdict: &mut Verdict) {
+    // (section, sequence, index) of what is accepted behind the mark.
+    let mut accepted: Vec<(usize, u64, u64)> = Vec::new();
+    for (at, section) in sections.iter().enumerate() {
+        let Section::Open { writes, .. } = section else {
+            continue;
+        };
+        for write in writes.iter().filter(|write| write.sequence > durable) {
+            let known = accepted
+                .iter()
+                .rposition(|(_, sequence, _)| *sequence == write.previous);
+            match known {
+                Some(position) => accepted.truncate(position + 1),
+                None if write.previous == durable => accepted.clear(),
+                None => continue,
+            }
+            accepted.push((at, write.sequence, write.index));
+        }
+    }
+    for (at, sequence, index) in accepted {
+        verdict.counts[at].push(sequence);
+        (verdict.top, verdict.last_index) = (sequence, index);
+    }
+}
+
+#[cfg(test)]
+mod tests;
