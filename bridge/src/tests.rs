@@ -1,2 +1,11 @@
 //! The whole door over real sockets, on a site in a temporary folder.
+//!
+//! The language is in `client`: `Door::open()`, `door.client("dev7")`, `client.publish(…)`.
 #![allow(clippy::unwrap_used)]
+
+mod client;
+mod delivery;
+mod intake;
+mod limits;
+mod retained;
+mod will;

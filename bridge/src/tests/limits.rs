@@ -1,0 +1,160 @@
+//! Who may connect, how many, how large, and what hostile clients cost the others.
+
+use std::time::Instant;
+
+use super::client::{Door, connect, connect_v4, connect_v5, frame, publish, subscribe, text};
+use crate::Anonymous;
+
+#[test]
+fn nobody_without_account_where_it_is_forbidden() {
+    let door = Door::with(|config| {
+        config.mqtt.listener[0].allow_anonymous = Anonymous::No;
+    });
+    let mut old = door.socket();
+    old.send(&connect_v4("dev7", 60));
+    old.expect(&[0x20, 2, 0, 5]);
+    old.expect_closed();
+    let mut new = door.socket();
+    new.send(&connect_v5("dev7", &[]));
+    assert_eq!(new.packet()[3], 0x87);
+}
+
+#[test]
+fn one_client_too_many_is_told_so_and_others_stay() {
+    let door = Door::with(|config| config.mqtt.connections_max = 2);
+    let mut first = door.client("1");
+    let _second = door.client("2");
+    let mut third = door.socket();
+    third.send(&connect_v5("3", &[]));
+    assert_eq!(third.packet()[3], 0x89);
+    let _again = door.client("2");
+    first.expect_alive();
+}
+
+#[test]
+fn half_open_connections_are_few_and_the_oldest_closes() {
+    let door = Door::with(|config| config.mqtt.pre_auth_max = 4);
+    let mut sockets: Vec<_> = (0..8)
+        .map(|_| {
+            let socket = door.socket();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            socket
+        })
+        .collect();
+    assert_eq!(door.bridge.stats().pre_auth, 4);
+    sockets[0].expect_closed();
+    sockets[7].send(&connect_v4("dev7", 60));
+    sockets[7].expect(&[0x20, 2, 0, 0]);
+}
+
+#[test]
+fn a_socket_without_connect_closes_in_time() {
+    let door = Door::with(|config| config.mqtt.connect_timeout_s = 1);
+    let mut socket = door.socket();
+    socket.send(&[0x10]);
+    let begun = Instant::now();
+    socket.expect_closed();
+    assert!(begun.elapsed().as_millis() >= 900);
+}
+
+#[test]
+fn packets_that_are_too_large_close_their_connection_before_they_are_read() {
+    let door = Door::with(|config| config.mqtt.packet_bytes_max = 1000);
+    let mut client = door.client_v5("dev7");
+    client.send(&[0x32, 0xff, 0xff, 0x7f]);
+    client.expect(&[0xe0, 2, 0x95, 0]);
+    client.expect_closed();
+    // Who repeats it waits for it.
+    let mut client = door.client_v5("dev7");
+    let begun = Instant::now();
+    client.send(&[0x32, 0xff, 0xff, 0x7f]);
+    client.expect(&[0xe0, 2, 0x95, 0]);
+    assert!(begun.elapsed().as_millis() >= 900, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn more_in_flight_than_announced_is_refused_in_mqtt_5() {
+    let door = Door::with(|config| config.mqtt.in_flight_max = 2);
+    let mut client = door.client_v5("dev7");
+    client.publish("a", "warm");
+    let mut bytes = Vec::new();
+    for pkid in 1..=3 {
+        bytes.extend(publish(5, 0x32, "a", pkid, b"x"));
+    }
+    client.send(&bytes);
+    loop {
+        let packet = client.packet();
+        if packet[0] == 0xe0 {
+            assert_eq!(packet, [0xe0, 2, 0x93, 0]);
+            break;
+        }
+    }
+}
+
+#[test]
+fn subscriptions_and_levels_have_a_limit() {
+    let door = Door::with(|config| {
+        config.mqtt.subscriptions_max = 2;
+        config.mqtt.topic_levels_max = 3;
+    });
+    let mut client = door.client_v5("dev7");
+    client.subscribe("a", 1);
+    client.subscribe("b", 1);
+    client.subscribe("a", 0);
+    client.send(&subscribe(5, 9, "c", 1));
+    client.expect(&[0x90, 4, 0, 9, 0, 0x97]);
+    client.send(&subscribe(5, 10, "1/2/3/4", 1));
+    client.expect(&[0x90, 4, 0, 10, 0, 0x8f]);
+    client.send(&publish(5, 0x32, "1/2/3/4", 11, b"x"));
+    client.expect(&[0x40, 3, 0, 11, 0x90]);
+    let mut old = door.client("old");
+    old.send(&publish(4, 0x32, "1/2/3/4", 11, b"x"));
+    old.expect_closed();
+    assert!(door.records("mqtt").is_empty());
+}
+
+#[test]
+fn versions_that_are_not_spoken_are_told_so() {
+    let door = Door::open();
+    let mut old = door.socket();
+    let body = [&text(b"MQIsdp")[..], &[3, 2, 0, 60], &text(b"dev7")].concat();
+    old.send(&frame(0x10, &body));
+    old.expect(&[0x20, 2, 0, 1]);
+    let mut new = door.socket();
+    new.send(&connect(6, 2, 60, &text(b"dev7")));
+    assert_eq!(new.packet()[3], 0x84);
+    let mut http = door.socket();
+    http.send(b"GET / HTTP/1.1\r\n\r\n");
+    http.expect_closed();
+}
+
+#[test]
+fn clients_without_an_id_get_one_or_are_told_why_not() {
+    let door = Door::open();
+    let mut old = door.client("");
+    old.expect_alive();
+    let mut unclean = door.socket();
+    unclean.send(&connect(4, 0, 60, &text(b"")));
+    unclean.expect(&[0x20, 2, 0, 2]);
+    let mut new = door.socket();
+    new.send(&connect_v5("", &[]));
+    let connack = String::from_utf8_lossy(&new.packet()).into_owned();
+    assert!(connack.contains("edge-"), "{connack:?}");
+    assert_eq!(door.bridge.stats().connected, 2);
+}
+
+#[test]
+fn a_mistake_closes_one_connection_and_nobody_else_sees_it() {
+    let door = Door::open();
+    let mut good = door.client("good");
+    good.subscribe("a", 1);
+    let mut bad = door.client_v5("bad");
+    bad.send(&[0xf1, 0]);
+    bad.expect(&[0xe0, 2, 0x8c, 0]);
+    bad.expect_closed();
+    let mut bad = door.client("bad");
+    bad.send(&publish(4, 0x32, "a/#", 1, b"x"));
+    bad.expect_closed();
+    good.publish("a", "x");
+    assert_eq!(good.message().2, "x");
+}

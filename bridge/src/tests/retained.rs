@@ -1,0 +1,120 @@
+//! Retained messages: set, replaced, cleared, delivered on subscribe, kept over a restart.
+
+use super::client::{Client, Door, frame, text};
+
+fn set(client: &mut Client, topic: &str, payload: &str) {
+    client.throw(0x33, topic, payload);
+    assert_eq!(client.packet()[0], 0x40);
+}
+
+#[test]
+fn a_new_subscription_gets_the_last_retained_message() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "a/1", "old");
+    set(&mut device, "a/1", "new");
+    set(&mut device, "a/2", "two");
+    set(&mut device, "b", "else");
+    let mut client = door.client("late");
+    client.subscribe("a/#", 1);
+    let got = [client.message(), client.message()];
+    assert_eq!(got[0], (3, "a/1".to_owned(), "new".to_owned()));
+    assert_eq!(got[1], (3, "a/2".to_owned(), "two".to_owned()));
+    client.expect_silence(100);
+    // Live, the flag is not set; subscribed again, it comes again.
+    set(&mut device, "a/1", "newer");
+    assert_eq!(client.message(), (2, "a/1".to_owned(), "newer".to_owned()));
+    client.subscribe("a/1", 0);
+    assert_eq!(client.message(), (1, "a/1".to_owned(), "newer".to_owned()));
+}
+
+#[test]
+fn an_empty_payload_clears_and_only_with_the_flag() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "a", "x");
+    device.publish("a", "");
+    assert_eq!(door.bridge.stats().retained, 1);
+    set(&mut device, "a", "");
+    let mut client = door.client("late");
+    client.subscribe("a", 1);
+    client.expect_silence(100);
+    assert_eq!(door.records("mqtt").len(), 3);
+}
+
+#[test]
+fn qos_0_is_retained_at_once() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "warm/up", "x");
+    device.throw(0x31, "a", "zero");
+    device.expect_alive();
+    let mut client = door.client("late");
+    client.subscribe("a", 1);
+    assert_eq!(client.message(), (1, "a".to_owned(), "zero".to_owned()));
+}
+
+#[test]
+fn retained_messages_are_there_after_a_restart() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    for n in 0..50 {
+        set(&mut device, &format!("many/{n}"), "x");
+    }
+    set(&mut device, "many/7", "");
+    set(&mut device, "many/8", "changed");
+    let door = Door::reopen(door.close(), |_| {});
+    assert_eq!(door.bridge.stats().retained, 49);
+    let mut client = door.client("late");
+    client.subscribe("many/8", 1);
+    assert_eq!(client.message().2, "changed");
+    client.subscribe("many/+", 1);
+    for _ in 0..49 {
+        assert_eq!(client.message().0, 3);
+    }
+    client.expect_silence(100);
+}
+
+#[test]
+fn mqtt_5_says_when_it_wants_retained_messages() {
+    let door = Door::open();
+    set(&mut door.client("dev7"), "a", "x");
+    let mut client = door.client_v5("late");
+    let subscribe =
+        |pkid: u8, options: u8| frame(0x82, &[&[0, pkid, 0][..], &text(b"a"), &[options]].concat());
+    client.send(&subscribe(1, 0b10_0001));
+    client.packet();
+    client.expect_silence(100);
+    client.send(&subscribe(2, 0b01_0001));
+    client.packet();
+    client.expect_silence(100);
+    client.send(&subscribe(3, 0b00_0001));
+    client.packet();
+    assert_eq!(client.message().2, "x");
+}
+
+#[test]
+fn the_log_of_retained_messages_is_compacted() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "keep", "kept");
+    let large = "x".repeat(100_000);
+    for _ in 0..30 {
+        set(&mut device, "churn", &large);
+    }
+    let partition = door.site.topics().get("_retained").unwrap().partition(0);
+    let begun = std::time::Instant::now();
+    while door.site.marks(partition).unwrap().start == 0 {
+        assert!(begun.elapsed().as_secs() < 10, "never compacted");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let mut client = door.client("late");
+    client.subscribe("keep", 1);
+    assert_eq!(client.message().2, "kept");
+    let door = Door::reopen(door.close(), |_| {});
+    let mut client = door.client("late");
+    client.subscribe("#", 1);
+    let mut topics = [client.message().1, client.message().1];
+    topics.sort_unstable();
+    assert_eq!(topics, ["churn", "keep"]);
+}
