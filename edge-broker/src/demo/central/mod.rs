@@ -52,7 +52,7 @@ impl Central {
         };
         Ok(Central::Cluster(Cluster {
             bootstrap: bootstrap.to_owned(),
-            relay: Relays::new(uplink).to(bootstrap).await?,
+            relay: Relays::new(uplink).to(bootstrap)?,
             topic: format!("edge-demo-{seed:06x}-{:04x}", fastrand::u16(..)),
         }))
     }

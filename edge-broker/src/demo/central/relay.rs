@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{self, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -17,16 +17,17 @@ use kafka_wire::protocol::{
     ApiKey, KafkaString, MetadataRequest, MetadataResponse, parse_request_header, parse_response,
     response_frame, split_frame,
 };
-use smol::Timer;
 use smol::future::or;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
+use smol::{Async, Timer};
 
 use super::invalid;
 use crate::demo::uplink::{State, Uplink};
 
 /// Kafka's default of `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX: usize = 100 << 20;
+const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 const READ_BYTES: usize = 64 << 10;
 const ACCEPT_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -55,23 +56,24 @@ impl Relays {
     }
 
     /// The relay to a broker; it is started when it is asked for the first time.
-    pub async fn to(&self, broker: &str) -> io::Result<SocketAddr> {
-        if let Some(address) = lock(&self.shared.relays).get(broker) {
+    pub fn to(&self, broker: &str) -> io::Result<SocketAddr> {
+        let mut relays = lock(&self.shared.relays);
+        if let Some(address) = relays.get(broker) {
             return Ok(*address);
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener: TcpListener = Async::<net::TcpListener>::bind(ANY_PORT)?.into();
         let address = listener.local_addr()?;
-        lock(&self.shared.relays).insert(broker.to_owned(), address);
+        relays.insert(broker.to_owned(), address);
         smol::spawn(accept(listener, broker.to_owned(), self.clone())).detach();
         Ok(address)
     }
 
     /// The same answer with relays in the place of brokers.
-    async fn redirect(&self, version: i16, frame: Bytes) -> io::Result<BytesMut> {
+    fn redirect(&self, version: i16, frame: Bytes) -> io::Result<BytesMut> {
         let (id, mut response): (i32, MetadataResponse) =
             parse_response::<MetadataRequest>(version, frame).map_err(|error| invalid(&error))?;
         for broker in &mut response.brokers {
-            let relay = self.to(&format!("{}:{}", broker.host, broker.port)).await?;
+            let relay = self.to(&format!("{}:{}", broker.host, broker.port))?;
             broker.host = KafkaString::from(relay.ip().to_string());
             broker.port = i32::from(relay.port());
         }
@@ -149,8 +151,7 @@ async fn back(
         let id = frame.first_chunk().map(|id| i32::from_be_bytes(*id));
         let metadata = id.and_then(|id| lock(pending).remove(&id));
         if let Some(version) = metadata {
-            to.write_all(&relays.redirect(version, frame).await?)
-                .await?;
+            to.write_all(&relays.redirect(version, frame)?).await?;
             continue;
         }
         to.write_all(&(frame.len() as u32).to_be_bytes()).await?;
