@@ -35,14 +35,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edge_site::Site;
+use bytes::Bytes;
+use edge_site::{Site, TopicError};
 use smol::channel::Receiver;
 use smol::{Async, Task};
 
 pub use config::{Anonymous, BridgeConfig, ListenerConfig, MqttConfig, RouteConfig};
 pub use error::StartError;
+pub use publish::Published;
 pub use stats::BridgeStats;
 
+use codec::packet::{Publish, PublishProperties, QoS};
 use hub::{Hub, lock};
 use listener::PreAuth;
 use routes::Routes;
@@ -58,6 +61,9 @@ pub struct Bridge {
     all_gone: Receiver<()>,
     _dispatcher: Task<()>,
 }
+
+/// What messages carry as `mqtt.client_id` that no client sent.
+const OWN_CLIENT_ID: &[u8] = b"edge-broker";
 
 /// How long a stopping door waits for its connections.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -148,6 +154,35 @@ impl Bridge {
             retained: lock(&self.hub.retained).len() as u64,
             ..self.hub.counters.snapshot()
         }
+    }
+
+    /// Stores a QoS 1 message as if a client had published it; returns when it is stored.
+    ///
+    /// The routes say where it goes. Dropped midway, it may be stored or not.
+    pub async fn publish(
+        &self,
+        mqtt_topic: &str,
+        payload: Bytes,
+        user: Vec<(Bytes, Bytes)>,
+        retain: bool,
+    ) -> Result<Published, TopicError> {
+        let bad = mqtt_topic.is_empty() || mqtt_topic.contains(['+', '#', '\0']);
+        if bad || mqtt_topic.len() > usize::from(u16::MAX) {
+            return Err(TopicError::InvalidName(mqtt_topic.to_owned()));
+        }
+        let properties = PublishProperties {
+            user,
+            ..PublishProperties::default()
+        };
+        let publish = Publish {
+            qos: QoS::AtLeastOnce,
+            retain,
+            topic: Bytes::copy_from_slice(mqtt_topic.as_bytes()),
+            payload,
+            properties: Some(Box::new(properties)),
+            ..Publish::default()
+        };
+        publish::store(&self.hub, &publish, &Bytes::from_static(OWN_CLIENT_ID)).await
     }
 
     /// Stops accepting, acknowledges what is stored, closes every connection. Idempotent.

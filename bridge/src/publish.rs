@@ -1,9 +1,9 @@
-//! Publishing on behalf of somebody who is not there to wait for it: wills.
+//! Publishing without a connection: wills, and what people publish by command.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edge_site::{AppendRequest, TopicError};
+use edge_site::{AppendRequest, Appended, Topic, TopicError};
 use kafka_wire::partition_for_key;
 
 use crate::codec::packet::{Publish, QoS};
@@ -26,7 +26,23 @@ pub(crate) async fn publish(hub: &Arc<Hub>, publish: Publish, client_id: &Bytes)
     }
 }
 
-async fn store(hub: &Arc<Hub>, publish: &Publish, client_id: &Bytes) -> Result<(), TopicError> {
+/// Where a message is that was stored without a connection.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The topic its route leads to.
+    pub topic: Arc<Topic>,
+    /// Its partition.
+    pub partition: u32,
+    /// Level, and the offset where it is known.
+    pub appended: Appended,
+}
+
+/// Stores one message by the routes; waits until it is stored.
+pub(crate) async fn store(
+    hub: &Arc<Hub>,
+    publish: &Publish,
+    client_id: &Bytes,
+) -> Result<Published, TopicError> {
     let mut decision = hub.decide(&publish.topic, client_id);
     let topic = match hub.create_topic_for(&decision).await {
         Err(error) if decision.is_templated && !matches!(error, TopicError::Refused(_)) => {
@@ -63,5 +79,10 @@ async fn store(hub: &Arc<Hub>, publish: &Publish, client_id: &Bytes) -> Result<(
         Err(refused) => Err(refused),
     };
     hub.settle(&retained, &outcome);
-    outcome.map(drop).map_err(TopicError::Refused)
+    let appended = outcome.map_err(TopicError::Refused)?;
+    Ok(Published {
+        topic,
+        partition: partition.partition,
+        appended,
+    })
 }
