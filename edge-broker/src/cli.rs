@@ -203,6 +203,9 @@ pub struct PublishArgs {
     /// Take TOPIC as an MQTT topic even without a '/'
     #[arg(long)]
     pub mqtt: bool,
+    /// Keep it as the last message of its MQTT topic; an empty payload clears it
+    #[arg(long)]
+    pub retain: bool,
     /// Key of the record
     #[arg(short, long)]
     pub key: Option<String>,

@@ -107,7 +107,11 @@ struct Running {
 impl Running {
     /// Opens the doors, starts the forwarder.
     async fn start(config: &Config, site: Site, node: String) -> Result<Running, Failure> {
-        let bridge = bridge::start(config.bridge.clone(), site.clone());
+        let mut doors = config.bridge.clone();
+        if doors.site_name.is_empty() {
+            doors.site_name.clone_from(&node);
+        }
+        let bridge = bridge::start(doors, site.clone());
         let bridge = Arc::new(
             bridge
                 .await
@@ -296,7 +300,7 @@ fn say_doors(mqtt: &[(std::net::SocketAddr, Anonymous)], admin: &admin::Admin) {
         admin.doors.http.join("  ")
     };
     say(&format!(
-        "admin           {http}   read only: /health /ready /metrics /status"
+        "http            {http}   read only: /health /ready /metrics /status"
     ));
     say(&format!("commands        {}", admin.doors.socket));
 }

@@ -89,6 +89,8 @@ pub struct TopicInfo {
 pub struct TopicFigures {
     /// Bytes of its batches.
     pub stored_bytes: u64,
+    /// Records it holds.
+    pub records: u64,
     /// Marks by partition.
     pub partitions: Vec<super::report::Partition>,
 }
@@ -100,6 +102,9 @@ pub struct Publish {
     pub topic: String,
     /// It is an MQTT topic: the routes say where it goes.
     pub mqtt: bool,
+    /// Keep it as the last message of its MQTT topic.
+    #[serde(default)]
+    pub retain: bool,
     /// None = by the key.
     pub partition: Option<u32>,
     /// Key of the record.

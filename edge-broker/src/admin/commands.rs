@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use edge_site::{AckLevel, AppendRequest, Header, Record, Refused as Appending, Topic, TopicError};
+use edge_site::{
+    AckLevel, AppendRequest, Appended, Header, Record, Refused as Appending, Topic, TopicError,
+};
 use hyper::StatusCode;
 
 use super::App;
@@ -24,6 +26,7 @@ pub fn topics(app: &App) -> Vec<TopicInfo> {
     let info = |topic: &edge_site::TopicStatus| TopicInfo {
         figures: TopicFigures {
             stored_bytes: topic.bytes_stored,
+            records: topic.records,
             partitions: gather::partitions(&topic.partitions),
         },
         ..described(&topic.topic)
@@ -86,19 +89,19 @@ pub async fn retry(app: &App, named: Named) -> Result<Named, Refused> {
         .fix("and central.bootstrap must name the cluster"))
 }
 
-/// Stores one message at level `disk`, or at the level of its route.
+/// Stores one message: at level `disk` in a topic, or as the route of an MQTT topic says.
 pub async fn publish(app: &App, message: Publish) -> Result<Published, Refused> {
     let begun = Instant::now();
-    let (topic, level, mut record) = target(app, &message).await?;
-    let partition = partition(&topic, message.partition, record.key.as_deref())?;
-    record.timestamp_ms = machine::wall_ms();
-    let request = AppendRequest::records(vec![(topic.partition(partition), record)], level);
-    let ticket = app
-        .site
-        .append(request)
-        .await
-        .map_err(|refused| refuse_append(&refused))?;
-    let appended = ticket.await.map_err(|refused| refuse_append(&refused))?;
+    let value = blob(&message.value)?;
+    let headers: Vec<(Bytes, Bytes)> = message
+        .headers
+        .iter()
+        .map(|(name, value)| Ok((Bytes::from(name.clone().into_bytes()), blob(value)?)))
+        .collect::<Result<_, Refused>>()?;
+    let (topic, partition, appended) = match message.mqtt {
+        true => publish_mqtt(app, &message, value, headers).await?,
+        false => publish_record(app, &message, value, headers).await?,
+    };
     Ok(Published {
         level: appended.level.to_string(),
         topic: topic.name.to_string(),
@@ -108,35 +111,71 @@ pub async fn publish(app: &App, message: Publish) -> Result<Published, Refused> 
     })
 }
 
-/// Where a message goes and what it becomes.
-async fn target(app: &App, message: &Publish) -> Result<(Arc<Topic>, AckLevel, Record), Refused> {
-    let bytes = |blob: &Blob| blob.bytes().map(Bytes::from).ok_or_else(not_hex);
-    let mut headers = Vec::new();
-    for (name, value) in &message.headers {
-        let key = Bytes::from(name.clone().into_bytes());
-        headers.push(Header {
-            key,
-            value: Some(bytes(value)?),
-        });
+type Stored = (Arc<Topic>, u32, Appended);
+
+async fn publish_mqtt(
+    app: &App,
+    message: &Publish,
+    value: Bytes,
+    user: Vec<(Bytes, Bytes)>,
+) -> Result<Stored, Refused> {
+    if message.key.is_some() || message.partition.is_some() {
+        let text = "key and partition of an MQTT topic follow from its route";
+        return Err(Refused::new(StatusCode::BAD_REQUEST, text)
+            .fix("leave --key and --partition out, or name a topic of the log"));
     }
-    let key = message.key.as_ref().map(bytes).transpose()?;
-    let value = Some(bytes(&message.value)?);
-    let record = Record {
-        timestamp_ms: 0,
-        key,
-        value,
-        headers,
-    };
-    if message.mqtt {
-        return app.route(&message.topic, record).await;
-    }
+    let published = app
+        .bridge
+        .publish(&message.topic, value, user, message.retain)
+        .await;
+    let published = published.map_err(|error| match error {
+        TopicError::InvalidName(name) => Refused::new(
+            StatusCode::BAD_REQUEST,
+            format!("not a topic that a message can have (no + # or NUL, not empty): {name:?}"),
+        ),
+        other => refuse_topic(app, other),
+    })?;
+    Ok((published.topic, published.partition, published.appended))
+}
+
+async fn publish_record(
+    app: &App,
+    message: &Publish,
+    value: Bytes,
+    headers: Vec<(Bytes, Bytes)>,
+) -> Result<Stored, Refused> {
     let topics = app.site.topics();
-    match topics.get(&message.topic) {
-        Some(topic) => Ok((topic.clone(), AckLevel::Disk, record)),
-        None => Err(unknown_topic(app, &message.topic)
+    let topic = topics.get(&message.topic).ok_or_else(|| {
+        unknown_topic(app, &message.topic)
             .fix(format!("edge-broker topic create {}", message.topic))
-            .fix("or, for an MQTT topic that the routes map, add --mqtt")),
-    }
+            .fix("or, for an MQTT topic that the routes map, add --mqtt")
+    })?;
+    let key = message.key.as_ref().map(blob).transpose()?;
+    let partition = partition(topic, message.partition, key.as_deref())?;
+    let header = |(key, value)| Header {
+        key,
+        value: Some(value),
+    };
+    let record = Record {
+        timestamp_ms: machine::wall_ms(),
+        key,
+        value: Some(value),
+        headers: headers.into_iter().map(header).collect(),
+    };
+    let items = vec![(topic.partition(partition), record)];
+    let request = AppendRequest::records(items, AckLevel::Disk);
+    let ticket = app
+        .site
+        .append(request)
+        .await
+        .map_err(|refused| refuse_append(&refused))?;
+    let appended = ticket.await.map_err(|refused| refuse_append(&refused))?;
+    Ok((topic.clone(), partition, appended))
+}
+
+fn blob(blob: &Blob) -> Result<Bytes, Refused> {
+    let refuse = || Refused::new(StatusCode::BAD_REQUEST, "hex must be pairs of digits");
+    blob.bytes().map(Bytes::from).ok_or_else(refuse)
 }
 
 fn partition(topic: &Topic, asked: Option<u32>, key: Option<&[u8]>) -> Result<u32, Refused> {
@@ -153,10 +192,6 @@ fn partition(topic: &Topic, asked: Option<u32>, key: Option<&[u8]>) -> Result<u3
         (None, Some(key)) => Ok(kafka_wire::partition_for_key(key, topic.partitions)),
         (None, None) => Ok(fastrand::u32(..topic.partitions)),
     }
-}
-
-fn not_hex() -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, "hex must be pairs of digits")
 }
 
 /// No such topic, and the nearest one there is.
@@ -207,8 +242,8 @@ fn described(topic: &Topic) -> TopicInfo {
         id: topic.id.to_string(),
         settings: settings(topic),
         figures: TopicFigures {
-            stored_bytes: 0,
             partitions,
+            ..TopicFigures::default()
         },
     }
 }

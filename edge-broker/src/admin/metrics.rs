@@ -34,14 +34,12 @@ const GAUGES: &[Figure<f64>] = &[
         "PUBLISH to PUBACK, 99th percentile",
         |r| seconds(r.devices.ack_us_p99),
     ),
-    ("sync_p50_seconds", "One write and sync, median", |r| {
+    ("sync_p50_seconds", "One fdatasync, median", |r| {
         seconds(r.log.sync_us_p50)
     }),
-    (
-        "sync_p99_seconds",
-        "One write and sync, 99th percentile",
-        |r| seconds(r.log.sync_us_p99),
-    ),
+    ("sync_p99_seconds", "One fdatasync, 99th percentile", |r| {
+        seconds(r.log.sync_us_p99)
+    }),
     ("log_bytes", "Bytes of the store", |r| {
         count(r.log.bytes_used)
     }),

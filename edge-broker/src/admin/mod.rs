@@ -31,13 +31,12 @@ use std::time::{Duration, Instant};
 
 use bridge::{Bridge, BridgeStats};
 use cloud_sync::CloudSync;
-use edge_site::{AckLevel, Record, Site, Topic};
-use hyper::StatusCode;
+use edge_site::Site;
 
 use crate::failure::Failure;
 use rates::{Rates, Sample};
 use report::{Doors, Report};
-use service::{Door, Refused};
+use service::Door;
 pub use socket::in_use;
 
 /// Counters are sampled this often.
@@ -155,18 +154,6 @@ impl App {
         let now_ms = self.now_ms();
         self.rates().handle_sample(now_ms, sample);
         self.heartbeat_ms.store(now_ms, Ordering::Relaxed);
-    }
-
-    /// Where the routes send an MQTT topic.
-    async fn route(
-        &self,
-        mqtt_topic: &str,
-        _record: Record,
-    ) -> Result<(Arc<Topic>, AckLevel, Record), Refused> {
-        Err(Refused::new(
-            StatusCode::NOT_IMPLEMENTED,
-            format!("routes cannot be asked yet: {mqtt_topic}"),
-        ))
     }
 }
 

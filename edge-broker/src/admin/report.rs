@@ -128,7 +128,7 @@ pub struct Log {
     /// Age of the oldest record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_age_ms: Option<u64>,
-    /// One write and sync, median of the newest.
+    /// One fdatasync, median of the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync_us_p50: Option<u64>,
     /// The same, 99th percentile.

@@ -17,9 +17,15 @@ const PAYLOAD_BYTES_MAX: u64 = 1 << 20;
 
 /// Stores one message and says where it is.
 pub fn run(args: &PublishArgs) -> Result<ExitCode, Failure> {
+    let mqtt = args.mqtt || args.topic.contains('/');
+    if args.retain && !mqtt {
+        let text = format!("--retain is for MQTT topics: {}", args.topic);
+        return Err(Failure::new(Exit::USAGE, text).fix("add --mqtt"));
+    }
     let message = Publish {
         topic: args.topic.clone(),
-        mqtt: args.mqtt || args.topic.contains('/'),
+        mqtt,
+        retain: args.retain,
         partition: args.partition,
         key: args.key.as_ref().map(|key| Blob::Text(key.clone())),
         headers: args

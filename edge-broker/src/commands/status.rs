@@ -22,6 +22,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Columns of a terminal that nobody asked.
 const WIDTH: usize = 96;
 
+/// With less payload, what an empty store writes is all that a ratio would show.
+const PAYLOAD_BYTES_MIN: u64 = 1_000_000;
+
 /// Under the verdict's word.
 const VERDICT_INDENT: usize = 10;
 
@@ -114,7 +117,7 @@ fn head(report: &Report) -> String {
         "site {site}   node {}   edge-broker {}   up {}{clock}\n",
         report.node,
         report.version,
-        show_duration(Duration::from_secs(report.up_s))
+        millis(report.up_s * 1000)
     )
 }
 
@@ -192,7 +195,7 @@ fn disk(report: &Report) -> String {
     if let Some(per_day) = disk.written_bytes_per_day {
         let _ = write!(text, "   {} written a day", show_bytes(per_day));
     }
-    if disk.payload_bytes > 0 {
+    if disk.payload_bytes >= PAYLOAD_BYTES_MIN {
         let times = disk.written_bytes as f64 / disk.payload_bytes as f64;
         let _ = write!(text, ", {} × payload", short(times));
     }
@@ -310,7 +313,10 @@ fn micros(us: u64) -> String {
 
 fn millis(ms: u64) -> String {
     // Ages are not measured to the hundredth.
-    show_duration(Duration::from_secs(ms / 1000))
+    match ms / 1000 {
+        seconds @ 0..10 => format!("{seconds} s"),
+        seconds => show_duration(Duration::from_secs(seconds)),
+    }
 }
 
 #[cfg(test)]

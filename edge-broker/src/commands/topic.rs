@@ -128,17 +128,11 @@ fn list_row(topic: &TopicInfo) -> [String; 6] {
     [
         topic.name.clone(),
         topic.figures.partitions.len().to_string(),
-        show_count(records(topic)),
+        show_count(topic.figures.records),
         show_bytes(topic.figures.stored_bytes),
         forward.to_owned(),
         setting("edge.priority"),
     ]
-}
-
-fn records(topic: &TopicInfo) -> u64 {
-    let held =
-        |marks: &crate::admin::report::Partition| (marks.committed_end - marks.start).max(0) as u64;
-    topic.figures.partitions.iter().map(held).sum()
 }
 
 fn created(topic: &TopicInfo) -> String {
@@ -172,7 +166,7 @@ fn describe(topic: &TopicInfo) -> String {
         "{}   id {}   {} records, {}\n\n{table}\n{}",
         topic.name,
         topic.id,
-        show_count(records(topic)),
+        show_count(topic.figures.records),
         show_bytes(topic.figures.stored_bytes),
         settings_of(topic)
     )
@@ -206,6 +200,7 @@ mod tests {
             settings: [("edge.forward".into(), "true".into())].into(),
             figures: TopicFigures {
                 stored_bytes: 14_000_000,
+                records: 1_000,
                 partitions: vec![marks],
             },
         }

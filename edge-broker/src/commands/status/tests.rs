@@ -88,8 +88,8 @@ fn in_trouble() -> Report {
         disk: Disk {
             free_bytes: 11_200_000_000,
             bytes: 29_100_000_000,
-            written_bytes: 3_100,
-            payload_bytes: 1_000,
+            written_bytes: 3_100_000,
+            payload_bytes: 1_000_000,
             written_bytes_per_day: Some(1_300_000_000),
             room_s: Some(19 * 86_400),
             ..Disk::default()
