@@ -12,7 +12,7 @@ use kafka_wire::{BatchBuilder, Bytes, Compression, Header, Merger, Producer, Rec
 
 const RECORDS: usize = 20_000;
 const RUN: Duration = Duration::from_millis(300);
-const RUNS: usize = 5;
+const RUNS: usize = 3;
 const CAP: usize = 64 << 20;
 
 fn main() {
@@ -30,7 +30,8 @@ fn json() -> Vec<Record> {
     let value = |at: usize, rng: &mut fastrand::Rng| {
         let mut text = format!(
             "{{\"device\":\"press-{:04}\",\"seq\":{at},\"temperature\":{:.2},\"pressure\":{:.3},\
-             \"rpm\":{},\"state\":\"running\",\"site\":\"plant-7/hall-3/line-2\",\"firmware\":\"4.2.1\"",
+             \"rpm\":{},\"state\":\"running\",\"site\":\"plant-7/hall-3/line-2\",\
+             \"firmware\":\"4.2.1\"",
             rng.u32(..50),
             20.0 + rng.f32() * 5.0,
             rng.f32(),

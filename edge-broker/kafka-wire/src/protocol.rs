@@ -5,7 +5,7 @@
 //! which carry megabytes of batches, are written by hand.
 //!
 //! A client encodes with [`request_frame`] and decodes with [`parse_response`]; a server takes
-//! [`parse_request_header`], then [`Request::decode`] of the API it names, and answers with
+//! [`parse_request_header`], then [`Message::decode`] of the API it names, and answers with
 //! [`response_frame`]. Sockets, retries and version negotiation belong to the callers; frames are
 //! cut by [`split_frame`].
 
