@@ -61,8 +61,8 @@ pub fn damage(data: &Path) -> io::Result<()> {
         return Err(io::Error::other("no slice to damage"));
     };
     let file = File::options().write(true).open(path)?;
-    let zeros = vec![0; (length / 8) as usize];
-    file.write_all_at(&zeros, length / 3)
+    let zeros = vec![0; (length / 2) as usize];
+    file.write_all_at(&zeros, length / 4)
 }
 
 fn collect(folder: &Path, files: &mut Vec<(u64, PathBuf)>) -> io::Result<()> {

@@ -31,6 +31,9 @@ use std::process::ExitCode;
 
 use crate::failure::{Exit, Failure};
 
+/// The built-in last route takes every MQTT topic there.
+const TOPIC: &str = "mqtt";
+
 /// Flags of `edge-broker demo`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future::or;
 
-use super::DemoArgs;
 use super::book::Book;
 use super::central::Central;
 use super::check::{Findings, Found, check};
@@ -26,9 +25,8 @@ use super::screen::Screen;
 use super::status::{self, Status};
 use super::text;
 use super::uplink::{State, Uplink};
+use super::{DemoArgs, TOPIC};
 
-/// The built-in last route takes every MQTT topic there.
-const TOPIC: &str = "mqtt";
 const TICK: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(250);
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -330,7 +328,7 @@ impl Stage {
         if let Some(gateway) = self.gateway.as_mut() {
             gateway.used(); // a process that dies on its own leaves its last figures
         }
-        let central = self.central.count(&self.watch.status, TOPIC);
+        let central = self.central.count(&self.watch.status);
         let (published, acked) = {
             let book = self.field.book();
             (book.published, book.acked)
@@ -509,7 +507,7 @@ fn mqtt_address(status: &Status) -> io::Result<SocketAddr> {
 
 /// What differs from the defaults, and why.
 fn configuration(central: &Central) -> String {
-    let topic = central.topic_template();
+    let topic = central.topic("{topic}");
     format!(
         "# The demo's gateway: built-in defaults but for these.\n\
          [central]\n\

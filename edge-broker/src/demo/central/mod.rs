@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use relay::Relays;
 use server::StandIn;
 
+use super::TOPIC;
 use super::book::Sighting;
 use super::status::Status;
 use super::uplink::Uplink;
@@ -40,8 +41,8 @@ pub struct Cluster {
     bootstrap: String,
     /// The relay to it.
     relay: SocketAddr,
-    /// A topic of this demo alone.
-    topic: String,
+    /// What its topics begin with, of this demo alone.
+    prefix: String,
 }
 
 impl Central {
@@ -53,7 +54,7 @@ impl Central {
         Ok(Central::Cluster(Cluster {
             bootstrap: bootstrap.to_owned(),
             relay: Relays::new(uplink).to(bootstrap)?,
-            topic: format!("edge-demo-{seed:06x}-{:04x}", fastrand::u16(..)),
+            prefix: format!("edge-demo-{seed:06x}-{:04x}-", fastrand::u16(..)),
         }))
     }
 
@@ -69,25 +70,25 @@ impl Central {
     pub fn describe(&self) -> String {
         match self {
             Central::StandIn(stand_in) => format!("built-in stand-in {}", stand_in.address()),
-            Central::Cluster(Cluster {
-                bootstrap, topic, ..
-            }) => format!("{bootstrap} {topic}"),
+            Central::Cluster(cluster) => {
+                format!("{}, topic {}", cluster.bootstrap, self.topic(TOPIC))
+            }
         }
     }
 
     /// Name of a topic there.
-    pub fn topic_template(&self) -> &str {
+    pub fn topic(&self, local: &str) -> String {
         match self {
-            Central::StandIn(_) => "{topic}",
-            Central::Cluster(cluster) => &cluster.topic,
+            Central::StandIn(_) => local.to_owned(),
+            Central::Cluster(cluster) => format!("{}{local}", cluster.prefix),
         }
     }
 
     /// Records it has; of a real cluster what the gateway knows about it.
-    pub fn count(&self, status: &Status, topic: &str) -> u64 {
+    pub fn count(&self, status: &Status) -> u64 {
         match self {
             Central::StandIn(stand_in) => stand_in.count(),
-            Central::Cluster(_) => status.stored(topic).saturating_sub(status.waiting(topic)),
+            Central::Cluster(_) => status.stored(TOPIC).saturating_sub(status.waiting(TOPIC)),
         }
     }
 
@@ -95,9 +96,9 @@ impl Central {
     pub async fn sightings(&self) -> io::Result<Vec<Vec<Sighting>>> {
         match self {
             Central::StandIn(stand_in) => Ok(stand_in.sightings()),
-            Central::Cluster(Cluster {
-                bootstrap, topic, ..
-            }) => reader::read_topic(bootstrap, topic).await,
+            Central::Cluster(cluster) => {
+                reader::read_topic(&cluster.bootstrap, &self.topic(TOPIC)).await
+            }
         }
     }
 
