@@ -372,6 +372,20 @@ impl Part {
     }
 }
 
+/// Adds entries to runs of terms; they take the place of what the runs have from there on.
+pub fn join_terms(
+    mut runs: Vec<(u64, u64)>,
+    entries: impl Iterator<Item = (u64, u64)>,
+) -> Vec<(u64, u64)> {
+    for (index, term) in entries {
+        runs.truncate(runs.partition_point(|(first, _)| *first < index));
+        if runs.last().is_none_or(|(_, last)| *last != term) {
+            runs.push((index, term));
+        }
+    }
+    runs
+}
+
 fn grow_part(parts: &mut Vec<Part>, slice: u64, batch: &BatchPlace) {
     match parts.last_mut() {
         Some(part) if part.slice == slice => {

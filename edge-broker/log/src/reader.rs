@@ -201,10 +201,15 @@ impl<D: Disk> Reader<D> {
         if from_index < first_index {
             return Err(ReadError::Compacted { first_index });
         }
-        let to_index = to_index.min(self.shared.catalog().last_index + 1);
+        let to_index = to_index.min(self.shared.last_index() + 1);
         let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut at = from_index;
         while at < to_index {
+            if let Some(entry) = self.shared.tail_entry(at) {
+                entries.push(entry);
+                at += 1;
+                continue;
+            }
             let (number, frame) = match self.frame_place(at)? {
                 Some(place) => place,
                 None => {

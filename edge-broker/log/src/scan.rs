@@ -11,11 +11,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::identity::Mark;
 use crate::slice_index::{FramePlace, SliceIndex};
 use crate::value::{self, Envelope, Stored, VALUE_HEAD_BYTES};
-use crate::{Disk, DiskError, Slice};
+use crate::{Disk, DiskError, Entry, Slice};
 
 /// What every slice begins with, under write sequence 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,26 @@ impl Found {
             envelope: stored.envelope,
             crc: stored.crc,
             data: stored.data,
+        }
+    }
+
+    /// The raft entry in it.
+    pub fn entry(&self) -> Entry {
+        Entry {
+            index: self.envelope.index,
+            term: self.envelope.term,
+            kind: self.envelope.kind,
+            data: Bytes::copy_from_slice(&self.data),
+        }
+    }
+
+    /// The durable mark behind it.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            sequence: self.sequence,
+            crc: self.crc,
+            index: self.envelope.index,
+            term: self.envelope.term,
         }
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::catalog::Catalog;
 use crate::scan;
 use crate::slice_index::{self, SliceIndex};
-use crate::{Disk, DiskError};
+use crate::{Disk, DiskError, Entry};
 
 /// Shared by the store and its readers.
 pub struct Shared<D: Disk> {
@@ -26,6 +26,8 @@ pub struct Shared<D: Disk> {
     open: Mutex<OpenSlices<D>>,
     reopened: Condvar,
     indexes: Mutex<Lru<Arc<SliceIndex>>>,
+    /// The end of the log while recovery could not write it again; nearly always empty.
+    tail: Mutex<Vec<Entry>>,
 }
 
 struct OpenSlices<D: Disk> {
@@ -92,6 +94,7 @@ impl<D: Disk> Shared<D> {
             }),
             reopened: Condvar::new(),
             indexes: Mutex::new(Lru::new(slices_open_max)),
+            tail: Mutex::new(Vec::new()),
         }
     }
 
@@ -103,6 +106,26 @@ impl<D: Disk> Shared<D> {
     /// The catalog, for a change.
     pub fn catalog_mut(&self) -> RwLockWriteGuard<'_, Catalog> {
         self.catalog.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the end of the log that is in memory only.
+    pub fn set_tail(&self, tail: Vec<Entry>) {
+        *lock(&self.tail) = tail;
+    }
+
+    /// An entry of that end.
+    pub fn tail_entry(&self, index: u64) -> Option<Entry> {
+        lock(&self.tail)
+            .iter()
+            .rev()
+            .find(|entry| entry.index == index)
+            .cloned()
+    }
+
+    /// The last raft index.
+    pub fn last_index(&self) -> u64 {
+        let tail = lock(&self.tail).last().map(|entry| entry.index);
+        tail.unwrap_or_else(|| self.catalog().last_index)
     }
 
     /// Keeps a slice open until [`shut`](Shared::shut).

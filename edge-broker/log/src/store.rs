@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::{self, Catalog};
+use crate::copy::{self, Plan};
 use crate::identity::{Identity, IdentityFile, Mark};
 use crate::room::Room;
-use crate::scan::SliceHeader;
+use crate::scan::{Found, SliceHeader};
 use crate::shared::Shared;
 use crate::slice_index::{FramePlace, SliceIndex, Summary};
 use crate::stats::Stats;
@@ -41,8 +42,10 @@ pub struct Store<D: Disk> {
     pub(crate) stats: Stats,
     pub(crate) room: Room,
     pub(crate) upkeep: Upkeep<D>,
-    /// Slices that recovery could neither sync nor copy: copied before anything is appended.
-    unproven: Vec<u64>,
+    /// What recovery found behind the durable mark: written again before anything else.
+    tail: Vec<Found>,
+    /// Slices that hold nothing else.
+    leftovers: Vec<u64>,
     /// What a caller waits before it tries again; 0 = the last try worked.
     retry_after_ms: u64,
     scratch: Vec<u8>,
@@ -80,7 +83,6 @@ pub(crate) struct Start<D: Disk> {
     pub next_number: u64,
     pub next_sequence: u64,
     pub durable: Mark,
-    pub unproven: Vec<u64>,
     pub checkpoint_index: u64,
 }
 
@@ -118,7 +120,8 @@ impl<D: Disk> Store<D> {
             stats: Stats::default(),
             room,
             upkeep,
-            unproven: start.unproven,
+            tail: Vec::new(),
+            leftovers: Vec::new(),
             retry_after_ms: 0,
             scratch: Vec::new(),
         };
@@ -147,12 +150,8 @@ impl<D: Disk> Store<D> {
         if self.identity.is_failed() {
             self.sync_identity()?;
         }
-        let mut rest = entries;
-        while !rest.is_empty() {
-            let (run, later) = rest.split_at(self.run_len(rest));
-            self.persist_run(run)?;
-            rest = later;
-        }
+        self.save_tail().map_err(|error| self.refused(&error))?;
+        self.persist_entries(entries)?;
         let identity = Identity {
             hard_state: hard_state.unwrap_or(self.identity.current().hard_state),
             mark: self.durable,
@@ -175,6 +174,67 @@ impl<D: Disk> Store<D> {
         })
     }
 
+    /// Takes what recovery found behind the durable mark. While it cannot be copied, it is served
+    /// from memory.
+    pub(crate) fn adopt_tail(&mut self, tail: Vec<Found>, leftovers: Vec<u64>) {
+        self.shared
+            .set_tail(tail.iter().map(Found::entry).collect());
+        self.tail = tail;
+        self.leftovers = leftovers;
+        match self.save_tail() {
+            Ok(()) => self.remove_leftovers(),
+            Err(error) => log::error!("the end of the log is not copied yet: {error}"),
+        }
+    }
+
+    fn remove_leftovers(&mut self) {
+        for number in std::mem::take(&mut self.leftovers) {
+            self.upkeep.remove_later(number);
+        }
+    }
+
+    /// Copies it. The original counts until the copy is complete.
+    fn save_tail(&mut self) -> Result<(), DiskError> {
+        let Some(last) = self.tail.last() else {
+            return Ok(());
+        };
+        let mark = last.mark();
+        let plan = Plan {
+            number: self.next_number,
+            store_id: self.identity.current().store_id,
+            continues: self.durable.sequence,
+            covers: mark.sequence,
+            replaces: Vec::new(),
+            reduced: false,
+            voids_from: u64::MAX,
+            void_from: u64::MAX,
+        };
+        self.next_number += 1;
+        let summary = copy::write(&self.shared.disk, &plan, &self.tail)?;
+        let file_bytes = self.shared.disk.slice_bytes(plan.number);
+        let mut catalog = self.shared.catalog_mut();
+        catalog.void_before(plan.number, summary.voids_from);
+        catalog.last_index = mark.index;
+        catalog.add(plan.number, summary, None, file_bytes);
+        drop(catalog);
+        self.room.grow(file_bytes);
+        self.durable = mark;
+        self.tail = Vec::new();
+        self.shared.set_tail(Vec::new());
+        self.remove_leftovers();
+        Ok(())
+    }
+
+    fn persist_entries(&mut self, entries: &[Entry]) -> Result<(), PersistError> {
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (run, later) = rest.split_at(self.run_len(rest));
+            self.persist_run(run)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
     fn check_order(&self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
         let follows = |pair: &[Entry]| pair[1].index == pair[0].index + 1;
@@ -183,6 +243,10 @@ impl<D: Disk> Store<D> {
             "entries are not consecutive"
         );
         let last_index = self.shared.catalog().last_index.max(self.checkpoint_index);
+        let last_index = self
+            .tail
+            .last()
+            .map_or(last_index, |frame| frame.envelope.index);
         assert!(
             (1..=last_index + 1).contains(&first.index),
             "entry leaves a gap, log ends at {last_index}, entry: {}",
@@ -204,11 +268,6 @@ impl<D: Disk> Store<D> {
         let bytes: u64 = run.iter().map(|entry| entry.data.len() as u64).sum();
         if let Some(cause) = self.room.refuses(bytes) {
             return Err(PersistError::Full { cause });
-        }
-        while let Some(number) = self.unproven.first().copied() {
-            self.evacuate(number)
-                .map_err(|error| self.refused(&error))?;
-            self.unproven.remove(0);
         }
         let first = match self.write_run(run, false) {
             Ok(()) => return Ok(()),

@@ -176,24 +176,6 @@ impl<D: Disk> Store<D> {
         self.next.take()
     }
 
-    /// Copies a slice that could not be synced, in line: appends wait for it.
-    pub(crate) fn evacuate(&mut self, number: u64) -> Result<(), DiskError> {
-        let Some(source) = source(&self.shared.catalog(), number) else {
-            return Ok(());
-        };
-        let job = Job::Rescue {
-            source,
-            number: self.take_number(),
-        };
-        match jobs::run(&self.shared, job) {
-            Outcome::Failed { error, .. } => Err(error),
-            outcome => {
-                self.note(outcome);
-                Ok(())
-            }
-        }
-    }
-
     fn take_number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1

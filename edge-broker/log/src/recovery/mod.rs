@@ -23,13 +23,8 @@ use crate::scan::{self, Found, Scanned};
 use crate::slice_index::{self, Summary};
 use crate::store::{Active, Start, Store, poison_file};
 use crate::{
-    Checkpoint, Disk, DiskError, HardState, LostRange, OpenError, Recovery, Slice, StoreConfig,
-    checkpoint,
+    Checkpoint, Disk, DiskError, HardState, LostRange, OpenError, Recovery, StoreConfig, checkpoint,
 };
-
-/// Stands in the poison file of a slice whose sync failed while the store was opened: what is in
-/// it may have been answered for, so it is copied, not cut.
-const UNSURE: &[u8] = b"unsure";
 
 /// One slice as found.
 struct Piece<D: Disk> {
@@ -111,7 +106,7 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let checkpoint_index = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
     let durable = durable(known, &pieces);
     let judged = judge(known, checkpoint_index, durable, &mut pieces);
-    make_durable(&disk, &mut pieces, judged.top, durable);
+    let tail = take_tail(&mut pieces, durable);
     let begun = pieces.iter().any(|piece| piece.order() != u64::MAX) || checkpoint.is_some();
     let mut recovering = Recovering {
         disk,
@@ -121,8 +116,12 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         checkpoint,
         lost: judged.lost,
         quarantined: Vec::new(),
-        unproven: Vec::new(),
-        top: judged.top,
+        top: pieces
+            .iter()
+            .rev()
+            .find_map(Piece::last_accepted)
+            .unwrap_or(0),
+        tail,
         highest: judged.highest,
         begun,
     };
@@ -154,13 +153,13 @@ fn pieces<D: Disk>(disk: &D) -> Result<Vec<Piece<D>>, DiskError> {
                 let damaged = !summary.reduced;
                 replaced.extend(summary.replaces.iter().map(|number| (*number, damaged)));
             }
-            Content::Scanned { scanned, .. } => {
+            Content::Scanned { .. } => {
                 // A copy that was not finished; what it copies is still there.
-                let of = scanned
-                    .header
-                    .as_ref()
-                    .map_or(&[][..], |header| &header.replaces);
-                if of.iter().any(|number| numbers.contains(number)) {
+                let copy = copy::load_header(disk, number).map(|header| header.replaces);
+                let unfinished = copy.is_some_and(|of| {
+                    of.is_empty() || of.iter().any(|number| numbers.contains(number))
+                });
+                if unfinished {
                     drop(piece);
                     remove(disk, number);
                     continue;
@@ -194,7 +193,6 @@ fn remove<D: Disk>(disk: &D, number: u64) {
 
 fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece<D>, DiskError> {
     let poisoned_at = disk.read_file(&poison_file(number), 8).ok().flatten();
-    let unsure = poisoned_at.as_deref() == Some(UNSURE);
     let poisoned_at =
         poisoned_at.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     if let Some(summary) = slice_index::load_summary(disk, number) {
@@ -220,7 +218,7 @@ fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece<D>, DiskError> {
     if let Some(mark) = poisoned_at {
         scanned.frames.retain(|frame| frame.sequence <= mark);
     }
-    let damaged = slice.is_none() || unsure;
+    let damaged = slice.is_none();
     let content = Content::Scanned {
         scanned,
         accepted: Vec::new(),
@@ -248,7 +246,6 @@ fn open_slice<D: Disk>(disk: &D, number: u64) -> Result<D::Slice, DiskError> {
 
 /// What the chain of writes says about the slices.
 struct Judged {
-    top: u64,
     highest: u64,
     lost: Vec<LostRange>,
 }
@@ -273,7 +270,6 @@ fn judge<D: Disk>(
     let verdict = chain::judge(&sections, durable);
     let closed = |at: usize| !matches!(sections.get(at), Some(Section::Open { .. }));
     let mut judged = Judged {
-        top: verdict.top,
         highest: durable,
         lost: Vec::new(),
     };
@@ -316,19 +312,18 @@ fn lost_range(gap: &Gap, mark: Option<Mark>) -> LostRange {
     }
 }
 
-/// What was written last was perhaps never synced, and perhaps answered for: it counts once it
-/// is synced now, or, if that fails, copied.
-fn make_durable<D: Disk>(disk: &D, pieces: &mut [Piece<D>], top: u64, durable: u64) {
-    let newest = pieces.iter_mut().rfind(|piece| piece.order() != u64::MAX);
-    let Some(piece) = newest else { return };
-    let Some(slice) = piece.slice.as_ref().filter(|_| top > durable) else {
-        return;
-    };
-    if let Err(error) = slice.sync() {
-        log::error!("slice {} is read only from now on: {error}", piece.number);
-        let _ = disk.replace_file(&poison_file(piece.number), UNSURE);
-        piece.damaged = true;
+/// What was written last was perhaps answered for and perhaps never synced; that it can be read
+/// proves nothing, and a sync now may find nothing to do after one that failed. So it is taken
+/// out and copied to a new slice.
+fn take_tail<D: Disk>(pieces: &mut [Piece<D>], durable: u64) -> Vec<Found> {
+    let mut tail = Vec::new();
+    for piece in pieces {
+        if let Content::Scanned { accepted, .. } = &mut piece.content {
+            let kept = accepted.partition_point(|frame| frame.sequence <= durable);
+            tail.extend(accepted.drain(kept..));
+        }
     }
+    tail
 }
 
 impl<D: Disk> Piece<D> {
@@ -367,6 +362,13 @@ impl<D: Disk> Piece<D> {
 
     fn is_closed(&self) -> bool {
         matches!(self.section(), Section::Closed { .. })
+    }
+
+    fn last_accepted(&self) -> Option<u64> {
+        match &self.content {
+            Content::Sealed(summary) => Some(summary.last_sequence),
+            Content::Scanned { accepted, .. } => accepted.last().map(|frame| frame.sequence),
+        }
     }
 
     fn last_sequence(&self) -> u64 {
@@ -424,8 +426,10 @@ struct Recovering<D: Disk> {
     checkpoint: Option<Checkpoint>,
     lost: Vec<LostRange>,
     quarantined: Vec<String>,
-    unproven: Vec<u64>,
+    /// The last write that counts and is durable.
     top: u64,
+    /// What was written after it.
+    tail: Vec<Found>,
     highest: u64,
     /// There was something here before.
     begun: bool,
@@ -473,11 +477,9 @@ impl<D: Disk> Recovering<D> {
                     piece.damaged = false;
                 }
                 Ok(None) => {}
+                // Served as it is if it opened; upkeep tries again.
                 Err(error) => {
                     log::error!("slice {} cannot be salvaged now: {error}", piece.number);
-                    // Served as it is if it opened, and copied before anything is appended.
-                    self.unproven
-                        .extend(piece.slice.as_ref().map(|_| piece.number));
                 }
             }
         }
@@ -489,6 +491,7 @@ impl<D: Disk> Recovering<D> {
         let slices = pieces.len();
         let mut catalog = Catalog::default();
         let (mut active, mut held) = (None, Vec::new());
+        let mut leftovers = Vec::new();
         let newest = pieces.iter().rposition(|piece| piece.order() != u64::MAX);
         let mut last_crc = 0;
         for (at, piece) in pieces.into_iter().enumerate() {
@@ -510,26 +513,28 @@ impl<D: Disk> Recovering<D> {
                     let Some(slice) = piece.slice else { continue };
                     last_crc = accepted.last().map_or(last_crc, |frame| frame.crc);
                     let listed = list(&mut catalog, number, file_bytes, &accepted);
-                    let unproven = self.unproven.contains(&number);
-                    if Some(at) == newest && !poisoned && !unproven {
+                    let goes_on = self.tail.is_empty() && !poisoned && !piece.damaged;
+                    if Some(at) == newest && listed && goes_on {
                         let stored_bytes = file_bytes.min(self.config.slice_bytes);
                         active = Some(Active {
                             number,
                             slice: Arc::clone(&slice),
                             stored_bytes,
                             begun: true,
-                            listed,
+                            listed: true,
                             continues: self.top,
                         });
                         held.push((number, slice));
                     } else if listed {
                         if let Some(entry) = catalog.get_mut(number) {
-                            entry.poisoned = poisoned || unproven;
+                            entry.poisoned = poisoned;
+                            entry.damaged = piece.damaged;
                         }
                         held.push((number, slice));
                     } else {
+                        // The tail may be in it: not before that is copied.
                         drop(slice);
-                        remove(&self.disk, number);
+                        leftovers.push(number);
                     }
                 }
             }
@@ -538,6 +543,10 @@ impl<D: Disk> Recovering<D> {
         let (identity, previous_store_id) = self.incarnation(&catalog, last_crc);
         self.identity.write(&self.disk, identity);
         self.sync_identity();
+        let tail_terms = self
+            .tail
+            .iter()
+            .map(|frame| (frame.envelope.index, frame.envelope.term));
         let recovery = Recovery {
             store_id: identity.store_id,
             previous_store_id,
@@ -545,8 +554,8 @@ impl<D: Disk> Recovering<D> {
             hard_state: identity.hard_state,
             checkpoint: self.checkpoint.clone(),
             first_index: catalog.first_index,
-            last_index: catalog.last_index,
-            terms: catalog.terms(),
+            last_index: self.last_index(&catalog),
+            terms: catalog::join_terms(catalog.terms(), tail_terms),
             lost: self.lost,
             quarantined: self.quarantined,
             clean: self.known.is_some_and(|known| known.clean) || !self.begun,
@@ -561,10 +570,11 @@ impl<D: Disk> Recovering<D> {
             next_number,
             next_sequence: self.highest + 1,
             durable: identity.mark,
-            unproven: self.unproven,
             checkpoint_index: self.checkpoint.map_or(0, |checkpoint| checkpoint.index),
         };
-        Ok((Store::start(start, self.config), recovery))
+        let mut store = Store::start(start, self.config);
+        store.adopt_tail(self.tail, leftovers);
+        Ok((store, recovery))
     }
 
     /// A disk that refuses this now is asked again before anything is promised.
@@ -609,11 +619,21 @@ impl<D: Disk> Recovering<D> {
         catalog.last_index = last;
     }
 
+    fn last_index(&self, catalog: &Catalog) -> u64 {
+        self.tail
+            .last()
+            .map_or(catalog.last_index, |frame| frame.envelope.index)
+    }
+
     fn incarnation(&self, catalog: &Catalog, last_crc: u32) -> (Identity, Option<u64>) {
         let known = self.known.unwrap_or_default();
         let renewed = self.begun && (self.known.is_none() || !self.lost.is_empty());
         let last_index = catalog.last_index;
-        let term_seen = catalog.terms().last().map_or(0, |(_, term)| *term);
+        let terms = catalog.terms().into_iter().map(|(_, term)| term);
+        let term_seen = terms
+            .chain(self.tail.iter().map(|frame| frame.envelope.term))
+            .max();
+        let term_seen = term_seen.unwrap_or(0);
         let term_seen = term_seen.max(
             self.checkpoint
                 .as_ref()
@@ -621,7 +641,7 @@ impl<D: Disk> Recovering<D> {
         );
         let mut hard_state = HardState {
             term: known.hard_state.term.max(term_seen),
-            commit: known.hard_state.commit.min(last_index),
+            commit: known.hard_state.commit.min(self.last_index(catalog)),
             ..known.hard_state
         };
         let mut store_id = known.store_id;
