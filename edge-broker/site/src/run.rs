@@ -48,11 +48,14 @@ pub(crate) struct SiteLoop {
 }
 
 impl SiteLoop {
+    /// Starts the core and publishes what there is, before anybody has a handle.
+    pub fn begin(&mut self) {
+        self.core.start(self.clock.now());
+        self.carry_out();
+    }
+
     /// Runs until stopped and everything handed in has its outcome.
     pub fn run(&mut self) {
-        let now = self.clock.now();
-        self.core.start(now);
-        self.carry_out();
         loop {
             let now = self.clock.now();
             let deadline = self

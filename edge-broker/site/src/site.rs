@@ -444,6 +444,7 @@ fn spawn<D: Disk>(
         stopping: false,
         begun_ms,
     };
+    site_loop.begin();
     let site = thread("site", shared, move || {
         // Whatever happens here, the storage thread must not wait for jobs for ever.
         let _stop = StopStorage(jobs);
