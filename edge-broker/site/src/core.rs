@@ -192,8 +192,6 @@ struct PendingControl<T> {
 
 /// A frame that was proposed and is not known to be committed or overtaken.
 struct Inflight<T> {
-    index: u64,
-    term: u64,
     frame_bytes: usize,
     queue_bytes: usize,
     queue_count: usize,
@@ -294,7 +292,8 @@ pub struct SiteCore<T> {
     creating: BTreeMap<String, TopicId>,
     deleting: Vec<TopicId>,
     soft: Soft,
-    inflight: VecDeque<Inflight<T>>,
+    /// By index and term: a leader that was deposed and elected again may have two at one index.
+    inflight: BTreeMap<(u64, u64), Inflight<T>>,
     inflight_bytes: usize,
     /// Speculative ends, thrown away on step-down.
     ends: HashMap<TopicPartition, i64>,
@@ -396,7 +395,7 @@ impl<T> SiteCore<T> {
             creating: BTreeMap::new(),
             deleting: Vec::new(),
             soft: Soft::default(),
-            inflight: VecDeque::new(),
+            inflight: BTreeMap::new(),
             inflight_bytes: 0,
             ends: HashMap::new(),
             // Of earlier boots some may have been given to frames that were overtaken.

@@ -319,15 +319,14 @@ impl<T> SiteCore<T> {
             .map(|(_, b)| u64::from(b.record_count()))
             .sum::<u64>();
         self.inflight_bytes += frame_bytes;
-        self.inflight.push_back(Inflight {
-            index,
-            term,
+        let frame = Inflight {
             frame_bytes,
             queue_bytes,
             queue_count,
             tickets,
             topics,
-        });
+        };
+        self.inflight.insert((index, term), frame);
         true
     }
 

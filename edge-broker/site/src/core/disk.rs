@@ -202,12 +202,10 @@ impl<T> SiteCore<T> {
     }
 
     fn follow_window(&mut self) {
-        let first = self
-            .disk
-            .usage
-            .slices
-            .first()
-            .map(|slice| slice.first_index + 1);
+        let firsts = self.disk.usage.slices.iter().map(|slice| slice.first_index);
+        // Before index 1 nothing has a term; elsewhere the first entry only gives its term.
+        let first = firsts.filter(|&first| first > 0).min();
+        let first = first.map(|first| if first == 1 { 1 } else { first + 1 });
         if let (Some(raw), Some(first), false) = (&mut self.raw, first, self.alone) {
             raw.mut_store()
                 .set_first(first.min(self.state.applied_index));

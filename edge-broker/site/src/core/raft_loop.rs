@@ -347,12 +347,10 @@ impl<T> SiteCore<T> {
 
     /// Spends the tickets of the frame that is committed now, or of one that was overtaken.
     fn settle(&mut self, entry: &eraftpb::Entry, applied: &Applied) {
-        while self
-            .inflight
-            .front()
-            .is_some_and(|frame| frame.index <= entry.index)
+        while let Some((&at, _)) = self.inflight.first_key_value()
+            && at.0 <= entry.index
         {
-            let Some(frame) = self.inflight.pop_front() else {
+            let Some(frame) = self.inflight.remove(&at) else {
                 return;
             };
             self.inflight_bytes -= frame.frame_bytes;
@@ -361,8 +359,7 @@ impl<T> SiteCore<T> {
                 bytes: frame.queue_bytes,
                 count,
             });
-            let same = (frame.index, frame.term) == (entry.index, entry.term);
-            if !same || applied.foreign_term {
+            if at != (entry.index, entry.term) || applied.foreign_term {
                 self.fail(frame.tickets, frame.topics, &Refused::NotLeader);
             } else if applied.dropped.is_empty() {
                 self.succeed(frame);
@@ -452,7 +449,7 @@ impl<T> SiteCore<T> {
         self.halted = Some(error);
         self.leads = false;
         self.refuse_pending(&Refused::ReadOnly);
-        for frame in std::mem::take(&mut self.inflight) {
+        for frame in std::mem::take(&mut self.inflight).into_values() {
             self.out.push_back(Output::Released {
                 bytes: frame.queue_bytes,
                 count: frame.queue_count,

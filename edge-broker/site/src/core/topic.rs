@@ -212,7 +212,7 @@ impl<T> SiteCore<T> {
             return pending.waiters.push(ticket);
         }
         let proposed = |frame: &&mut super::Inflight<T>| frame.topics.iter().any(|t| t.1 == id);
-        match self.inflight.iter_mut().find(proposed) {
+        match self.inflight.values_mut().find(proposed) {
             Some(frame) => frame.topics.push((ticket, id)),
             None => {
                 let outcome = Err(TopicError::Refused(Refused::NotLeader));

@@ -1,0 +1,146 @@
+//! What was promised, checked against what is there.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use edge_log::sim::MemDisk;
+use edge_log::{Reader, Store};
+use edge_site::TopicPartition;
+use edge_site::core::SiteCore;
+use edge_site::{CommittedFrame, Marks};
+
+use crate::work::{End, Work, id_of};
+
+/// Everything that was ever shown as committed.
+#[derive(Default)]
+pub struct Checker {
+    /// Partition and base offset to batch bytes: an offset never shows two values.
+    shown: HashMap<(TopicPartition, i64), Bytes>,
+    /// Raft index to term, for committed frames.
+    frames: HashMap<u64, u64>,
+    /// Term to the node that led it.
+    leaders: HashMap<u64, usize>,
+    /// Highest marks ever seen: start, committed end.
+    marks: HashMap<(usize, TopicPartition), Marks>,
+    /// Elections seen.
+    pub elections: u64,
+}
+
+impl Checker {
+    /// A frame was shown as committed by some node.
+    pub fn committed(&mut self, frame: &CommittedFrame) {
+        let term = *self.frames.entry(frame.index).or_insert(frame.term);
+        assert_eq!(term, frame.term, "index {} committed twice", frame.index);
+        for (tp, batch) in &frame.batches {
+            let shown = self.shown.entry((*tp, batch.base_offset()));
+            let shown = shown.or_insert_with(|| batch.bytes().clone());
+            assert_eq!(
+                shown,
+                batch.bytes(),
+                "{tp:?} offset {} changed",
+                batch.base_offset()
+            );
+        }
+    }
+
+    /// A node leads.
+    pub fn leads(&mut self, node: usize, term: u64) {
+        let known = self.leaders.entry(term).or_insert_with(|| {
+            self.elections += 1;
+            node
+        });
+        assert_eq!(*known, node, "two leaders in term {term}");
+    }
+
+    /// A node shows these marks.
+    pub fn marks(&mut self, node: usize, tp: TopicPartition, marks: Marks) {
+        let known = self.marks.entry((node, tp)).or_insert(marks);
+        assert!(marks.start >= known.start, "start of {tp:?} went back");
+        assert!(
+            marks.committed_end >= known.committed_end,
+            "end of {tp:?} went back"
+        );
+        assert!(
+            marks.forwarded >= known.forwarded,
+            "forwarded of {tp:?} went back"
+        );
+        *known = marks;
+    }
+
+    /// A node of several came back: what it knew of commits may be older than what it showed.
+    pub fn restarted(&mut self, node: usize) {
+        self.marks.retain(|(other, _), _| *other != node);
+    }
+
+    /// Reads everything a node has below its committed ends, and compares with what was promised.
+    pub fn check_node(&self, core: &SiteCore<u64>, store: &Store<MemDisk>, work: &Work) {
+        let found = self.read_all(core, &store.reader());
+        for (&id, asked) in &work.asked {
+            for (place, tp) in asked.partitions.iter().enumerate() {
+                let Some(marks) = core.marks(*tp) else {
+                    continue;
+                };
+                let at = found.get(&(id, place)).map_or(&[][..], Vec::as_slice);
+                assert!(
+                    at.len() <= 1,
+                    "record {id}:{place} is there {} times: {at:?}",
+                    at.len()
+                );
+                match &asked.end {
+                    End::Acked(offsets) if offsets[place] < marks.start => {}
+                    End::Acked(offsets) => {
+                        let expected = (*tp, offsets[place]);
+                        assert_eq!(at, [expected], "acked record {id}:{place}, {marks:?}");
+                    }
+                    End::Refused(refused) => {
+                        assert!(
+                            at.is_empty(),
+                            "refused ({refused}) record {id}:{place}: {at:?}"
+                        );
+                    }
+                    End::Open | End::Unknown => {}
+                }
+            }
+        }
+    }
+
+    fn read_all(
+        &self,
+        core: &SiteCore<u64>,
+        reader: &Reader<MemDisk>,
+    ) -> BTreeMap<(u64, usize), Vec<(TopicPartition, i64)>> {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for topic in core.topics().iter() {
+            for partition in 0..topic.partitions {
+                let tp = topic.partition(partition);
+                let marks = core.marks(tp).unwrap();
+                let mut next = marks.start;
+                while next < marks.committed_end {
+                    let batches = reader.read(tp, next, 50_000).unwrap();
+                    assert!(
+                        !batches.is_empty(),
+                        "{tp:?} ends at {next}, marks {marks:?}"
+                    );
+                    for batch in batches
+                        .iter()
+                        .filter(|b| b.base_offset() < marks.committed_end)
+                    {
+                        assert!(batch.base_offset() <= next, "{tp:?} has a gap at {next}");
+                        if let Some(shown) = self.shown.get(&(tp, batch.base_offset())) {
+                            assert_eq!(shown, batch.bytes(), "{tp:?} {next} is not as shown");
+                        }
+                        for record in batch.records(1 << 24).unwrap() {
+                            let (offset, record) = record.unwrap();
+                            if offset >= marks.start {
+                                found.entry(id_of(&record)).or_default().push((tp, offset));
+                            }
+                        }
+                        next = batch.next_offset();
+                    }
+                }
+                assert_eq!(next.max(marks.start), marks.committed_end.max(marks.start));
+            }
+        }
+        found
+    }
+}

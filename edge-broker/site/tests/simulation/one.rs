@@ -1,0 +1,230 @@
+//! One gateway: kills, power cuts, crashes inside operations, failed syncs, a full disk.
+//!
+//! Checked after every restart and at the end: every acked record is at its offset exactly once,
+//! unknown outcomes are there once or not at all, refused ones never, marks never go back.
+
+use edge_log::sim::Faults;
+use edge_site::core::TopicOp;
+use edge_site::{Now, TopicPartition};
+
+use crate::checker::Checker;
+use crate::node::{Node, site_config};
+use crate::work::Work;
+use crate::{Seen, run_seeds};
+
+/// Seeds that failed once; each found a mistake.
+const OLD_SEEDS: &[u64] = &[];
+
+const TOPICS: [&str; 3] = ["alarms", "mqtt", "trimmed"];
+
+#[test]
+fn one_gateway_keeps_its_promises() {
+    run_seeds("one gateway", OLD_SEEDS, 1000, scenario);
+}
+
+const SYNCS: bool = false;
+
+struct World {
+    rng: fastrand::Rng,
+    now: Now,
+    node: Node,
+    work: Work,
+    checker: Checker,
+    seen: Seen,
+}
+
+fn scenario(seed: u64) -> Seen {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let config = site_config(&mut rng);
+    let mut world = World {
+        now: Now {
+            mono_ms: 1000,
+            wall_ms: 1_800_000_000_000,
+        },
+        node: Node::new(0, seed, config),
+        work: Work::default(),
+        checker: Checker::default(),
+        seen: Seen::default(),
+        rng,
+    };
+    let steps = world.rng.u32(150..500);
+    for _ in 0..steps {
+        world.step();
+    }
+    world.finish();
+    world.seen.syncs_failed += world.node.disk.stats().syncs_failed;
+    world.seen
+}
+
+impl World {
+    fn step(&mut self) {
+        let ms = if self.rng.u8(..30) == 0 {
+            1200
+        } else {
+            self.rng.u64(..12)
+        };
+        self.pass(ms);
+        if self.node.up.is_none() {
+            self.start();
+            return;
+        }
+        match self.rng.u16(..1000) {
+            0..=3 => self.node.kill(false, &mut self.work, &mut self.seen),
+            4..=9 => self.node.kill(true, &mut self.work, &mut self.seen),
+            10..=15 => self.node.disk.crash_after(self.rng.u64(1..60)),
+            16..=30 if SYNCS => self.node.disk.fail_sync_nth(self.rng.u64(1..4)),
+            31..=34 if SYNCS => self.node.disk.fail_syncs(self.rng.u32(2..6)),
+            35..=40 if SYNCS => self.fail_by_chance(),
+            41..=44 if SYNCS => self
+                .node
+                .disk
+                .set_capacity_bytes(edge_log::Disk::bytes_used(&self.node.disk)),
+            45..=54 => self.node.disk.set_capacity_bytes(u64::MAX),
+            55..=60 => self.trim(),
+            61..=66 => self.progress(),
+            _ => self.ask(),
+        }
+        let mut sent = Vec::new();
+        self.node.step(
+            self.now,
+            &mut self.work,
+            &mut self.checker,
+            &mut self.seen,
+            &mut sent,
+        );
+        assert!(sent.is_empty(), "nobody to send to");
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.wall_ms += ms as i64;
+        self.node.disk.advance_ms(ms);
+        if self.rng.u16(..300) == 0 {
+            // No battery behind the clock: it jumps, and no promise depends on it.
+            self.now.wall_ms = self.rng.i64(0..2_000_000_000_000);
+        }
+    }
+
+    fn start(&mut self) {
+        if self.node.start(self.now, &mut self.checker, &mut self.seen) {
+            for name in TOPICS {
+                self.node.ensure_topic(self.now, name);
+            }
+            self.check();
+        } else {
+            self.node.kill(true, &mut self.work, &mut self.seen);
+        }
+    }
+
+    fn fail_by_chance(&mut self) {
+        self.node.faulty = !self.node.faulty;
+        let one_in = if self.node.faulty {
+            self.rng.u32(3..30)
+        } else {
+            0
+        };
+        let faults = Faults {
+            sync_fails_one_in: one_in,
+            ..Faults::default()
+        };
+        self.node.disk.set_faults(faults);
+    }
+
+    fn partitions(&self) -> Vec<TopicPartition> {
+        let Some(up) = &self.node.up else {
+            return Vec::new();
+        };
+        let of_topic = |name: &&str| up.core.topics().get(name).map(|topic| topic.partition(0));
+        TOPICS.iter().filter_map(of_topic).collect()
+    }
+
+    fn ask(&mut self) {
+        let partitions = self.partitions();
+        if partitions.is_empty() {
+            return;
+        }
+        for _ in 0..self.rng.u32(1..5) {
+            let (id, request) = self.work.ask(&mut self.rng, 0, &partitions);
+            if let Some(up) = &mut self.node.up {
+                up.core.handle_append(self.now, id, request);
+            }
+        }
+    }
+
+    fn trim(&mut self) {
+        let Some(up) = &mut self.node.up else { return };
+        let Some(topic) = up.core.topics().get("trimmed").cloned() else {
+            return;
+        };
+        let tp = topic.partition(0);
+        let end = up.core.marks(tp).map_or(0, |marks| marks.committed_end);
+        let start = self.rng.i64(..=end);
+        self.seen.trims += 1;
+        up.core
+            .handle_topic(self.now, 0, TopicOp::Trim { tp, start });
+    }
+
+    fn progress(&mut self) {
+        for tp in self.partitions() {
+            let Some(up) = &mut self.node.up else { return };
+            let end = up.core.marks(tp).map_or(0, |marks| marks.committed_end);
+            up.core
+                .handle_progress(self.now, vec![(tp, self.rng.i64(..=end))]);
+        }
+    }
+
+    fn check(&self) {
+        if let Some(up) = &self.node.up
+            && !self.node.disk.is_crashed()
+        {
+            self.checker.check_node(&up.core, &up.store, &self.work);
+        }
+    }
+
+    /// Faults stop: within a few seconds everything asked has an outcome, and more is taken.
+    fn finish(&mut self) {
+        self.node.disk.set_faults(Faults::default());
+        self.node.disk.fail_syncs(0);
+        self.node.disk.fail_sync_nth(0);
+        self.node.disk.set_capacity_bytes(u64::MAX);
+        self.node.faulty = false;
+        // A crash that was still to come has come.
+        self.node.kill(true, &mut self.work, &mut self.seen);
+        self.start();
+        self.calm();
+        self.ask();
+        self.calm();
+        assert_eq!(self.work.open(), 0, "everything asked has an outcome");
+        self.check();
+        self.node.kill(true, &mut self.work, &mut self.seen);
+        self.start();
+        self.calm();
+        self.check();
+        self.count();
+    }
+
+    fn calm(&mut self) {
+        for _ in 0..200 {
+            self.pass(10);
+            let mut sent = Vec::new();
+            self.node.step(
+                self.now,
+                &mut self.work,
+                &mut self.checker,
+                &mut self.seen,
+                &mut sent,
+            );
+        }
+    }
+
+    fn count(&mut self) {
+        use crate::work::End;
+        for asked in self.work.asked.values() {
+            match asked.end {
+                End::Acked(_) => self.seen.acked += 1,
+                End::Refused(_) => self.seen.refused += 1,
+                End::Open | End::Unknown => self.seen.unknown += 1,
+            }
+        }
+    }
+}
