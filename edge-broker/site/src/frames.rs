@@ -44,7 +44,7 @@ impl FrameReader {
                 return Ok(frame);
             }
             // A binding of its own: the lock must not live across an await.
-            let found = self.shared.recent().from_index(self.next_index);
+            let found = self.shared.recent().find(self.next_index);
             match found {
                 Found::Here(_) => {}
                 Found::OnDisk { to } => self.read_log(to).await?,
@@ -60,7 +60,7 @@ impl FrameReader {
     pub fn try_next(&mut self) -> Option<Arc<CommittedFrame>> {
         let frame = match self.read_ahead.pop_front() {
             Some(frame) => frame,
-            None => match self.shared.recent().from_index(self.next_index) {
+            None => match self.shared.recent().find(self.next_index) {
                 Found::Here(frame) => frame,
                 Found::Nothing { committed } => {
                     self.next_index = self.next_index.max(committed + 1);

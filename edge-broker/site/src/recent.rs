@@ -75,7 +75,7 @@ impl Recent {
     }
 
     /// The first frame from `index` on, or how far the log must be read for it.
-    pub fn from_index(&self, index: u64) -> Found {
+    pub fn find(&self, index: u64) -> Found {
         if index < self.complete_from {
             return Found::OnDisk {
                 to: self.complete_from,

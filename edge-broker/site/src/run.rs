@@ -109,7 +109,7 @@ impl SiteLoop {
                 self.core.handle_persisted(now, number, outcome);
             }
             Event::CheckpointSaved(index, outcome) => {
-                self.core.handle_checkpoint_saved(now, index, outcome);
+                self.core.handle_checkpoint_saved(now, index, &outcome);
             }
             Event::Report(usage) => self.core.handle_disk_report(now, *usage),
             Event::Maintained(maintained) => self.core.handle_maintained(now, &maintained),

@@ -74,47 +74,13 @@ impl Default for TopicConfig {
 impl TopicConfig {
     /// Sets one setting by its name.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), TopicError> {
-        let allowed = match name {
-            "retention.ms" => match value.parse() {
-                Ok(ms) if ms >= -1 => return Ok(self.retention_ms = ms),
-                _ => "-1 (for ever) or milliseconds",
-            },
-            "retention.bytes" => match value.parse() {
-                Ok(bytes) if bytes >= -1 => return Ok(self.retention_bytes = bytes),
-                _ => "-1 (no limit) or bytes",
-            },
-            "max.message.bytes" => match value.parse() {
-                Ok(bytes) if (1..=MESSAGE_BYTES_MAX).contains(&bytes) => {
-                    return Ok(self.max_message_bytes = bytes);
-                }
-                _ => "1 to 16777216 bytes",
-            },
-            "cleanup.policy" => match value {
-                "delete" => return Ok(self.cleanup_policy = CleanupPolicy::Delete),
-                "compact" => return Ok(self.cleanup_policy = CleanupPolicy::Compact),
-                _ => "delete or compact",
-            },
-            "edge.forward" => match value.parse() {
-                Ok(forward) => return Ok(self.forward = forward),
-                Err(_) => "true or false",
-            },
-            "edge.priority" => match value {
-                "normal" => return Ok(self.priority = Priority::Normal),
-                "high" => return Ok(self.priority = Priority::High),
-                _ => "normal or high",
-            },
-            "edge.when_full" => match value {
-                "inherit" => return Ok(self.when_full = TopicWhenFull::Inherit),
-                "drop-oldest" => return Ok(self.when_full = TopicWhenFull::DropOldest),
-                "refuse" => return Ok(self.when_full = TopicWhenFull::Refuse),
-                _ => "inherit, drop-oldest or refuse",
-            },
-            _ => return Err(unknown_setting(name, value)),
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            return Err(unknown_setting(name, value));
         };
-        Err(TopicError::InvalidSetting {
+        (setting.set)(self, value).ok_or_else(|| TopicError::InvalidSetting {
             name: name.to_owned(),
             value: value.to_owned(),
-            allowed: allowed.to_owned(),
+            allowed: setting.allowed.to_owned(),
         })
     }
 
@@ -164,8 +130,89 @@ impl TopicConfig {
     }
 }
 
+/// A setting: its name, what it may be, and how text becomes it.
+struct Setting {
+    name: &'static str,
+    allowed: &'static str,
+    set: fn(&mut TopicConfig, &str) -> Option<()>,
+}
+
+/// Every setting there is.
+const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "retention.ms",
+        allowed: "-1 (for ever) or milliseconds",
+        set: |config, value| {
+            config.retention_ms = value.parse().ok().filter(|&ms| ms >= -1)?;
+            Some(())
+        },
+    },
+    Setting {
+        name: "retention.bytes",
+        allowed: "-1 (no limit) or bytes",
+        set: |config, value| {
+            config.retention_bytes = value.parse().ok().filter(|&bytes| bytes >= -1)?;
+            Some(())
+        },
+    },
+    Setting {
+        name: "max.message.bytes",
+        allowed: "1 to 16777216 bytes",
+        set: |config, value| {
+            let bytes = value.parse().ok();
+            config.max_message_bytes = bytes.filter(|b| (1..=MESSAGE_BYTES_MAX).contains(b))?;
+            Some(())
+        },
+    },
+    Setting {
+        name: "cleanup.policy",
+        allowed: "delete or compact",
+        set: |config, value| {
+            config.cleanup_policy = match value {
+                "delete" => CleanupPolicy::Delete,
+                "compact" => CleanupPolicy::Compact,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    Setting {
+        name: "edge.forward",
+        allowed: "true or false",
+        set: |config, value| {
+            config.forward = value.parse().ok()?;
+            Some(())
+        },
+    },
+    Setting {
+        name: "edge.priority",
+        allowed: "normal or high",
+        set: |config, value| {
+            config.priority = match value {
+                "normal" => Priority::Normal,
+                "high" => Priority::High,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    Setting {
+        name: "edge.when_full",
+        allowed: "inherit, drop-oldest or refuse",
+        set: |config, value| {
+            config.when_full = match value {
+                "inherit" => TopicWhenFull::Inherit,
+                "drop-oldest" => TopicWhenFull::DropOldest,
+                "refuse" => TopicWhenFull::Refuse,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+];
+
 fn unknown_setting(name: &str, value: &str) -> TopicError {
-    let known: Vec<_> = TopicConfig::default().to_map().into_keys().collect();
+    let known: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
     TopicError::InvalidSetting {
         name: name.to_owned(),
         value: value.to_owned(),

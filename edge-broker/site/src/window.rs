@@ -162,7 +162,7 @@ impl Window {
             .get(usize::try_from(index.checked_sub(self.mem_first)?).ok()?)
     }
 
-    fn from_fetched(&self, low: u64, high: u64, bytes_max: u64) -> Option<Vec<eraftpb::Entry>> {
+    fn find_fetched(&self, low: u64, high: u64, bytes_max: u64) -> Option<Vec<eraftpb::Entry>> {
         let at = self.fetched.iter().position(|entry| entry.index == low)?;
         let found = self.fetched[at..]
             .iter()
@@ -220,7 +220,7 @@ impl Storage for Window {
             let to = (high - self.mem_first) as usize;
             return Ok(limited(self.entries.range(from..to), bytes_max));
         }
-        if let Some(found) = self.from_fetched(low, high, bytes_max) {
+        if let Some(found) = self.find_fetched(low, high, bytes_max) {
             return Ok(found);
         }
         if !context.can_async() {

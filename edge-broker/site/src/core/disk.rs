@@ -187,7 +187,7 @@ impl<T> SiteCore<T> {
         });
         self.disk.full = planned.refuse;
         self.storage_alarms(now);
-        self.propose_moves(now, planned);
+        self.propose_moves(now, &planned);
         if let Some(refused) = self.refusal() {
             self.refuse_pending(&refused);
         }
@@ -212,7 +212,7 @@ impl<T> SiteCore<T> {
         }
     }
 
-    fn propose_moves(&mut self, now: Now, planned: Plan) {
+    fn propose_moves(&mut self, now: Now, planned: &Plan) {
         if planned.moves.is_empty() || self.disk.moves_proposed || !self.leads {
             return;
         }
@@ -316,7 +316,7 @@ impl<T> SiteCore<T> {
         &mut self,
         now: Now,
         index: u64,
-        outcome: Result<(), PersistError>,
+        outcome: &Result<(), PersistError>,
     ) {
         let checkpoints = &mut self.checkpoints;
         checkpoints.saving = false;

@@ -155,13 +155,17 @@ impl<T> SiteCore<T> {
 
     /// Entries for [`Output::Fetch`]; empty if they cannot be read.
     pub fn handle_fetched(&mut self, now: Now, entries: Vec<edge_log::Entry>) {
+        let contexts = std::mem::take(&mut self.fetching);
         let Some(raw) = &mut self.raw else { return };
-        raw.mut_store()
-            .set_fetched(entries.into_iter().map(to_raft).collect());
-        for context in std::mem::take(&mut self.fetching) {
-            raw.on_entries_fetched(context);
+        // What cannot be read now is asked for again with the next heartbeat, not in a busy loop.
+        if !entries.is_empty() {
+            raw.mut_store()
+                .set_fetched(entries.into_iter().map(to_raft).collect());
+            for context in contexts {
+                raw.on_entries_fetched(context);
+            }
+            raw.mut_store().set_fetched(Vec::new());
         }
-        raw.mut_store().set_fetched(Vec::new());
         self.advance(now);
     }
 

@@ -42,7 +42,7 @@ impl World {
             index: 0,
             intake: 0,
         };
-        world.control(created(1, "a"));
+        world.control(&created(1, "a"));
         world
     }
 
@@ -70,7 +70,7 @@ impl World {
         self.state.apply(self.index, TERM, &frame.finish())
     }
 
-    fn control(&mut self, control: Control) -> Applied {
+    fn control(&mut self, control: &Control) -> Applied {
         self.apply(TERM, |frame| frame.push_control(&control.encode()))
     }
 
@@ -153,21 +153,21 @@ fn an_unknown_control_entry_stops_before_the_frame() {
 fn moving_a_start_counts_only_what_central_lacks() {
     let mut world = World::new();
     world.batch(1, 0, 100);
-    world.control(Control::Forwarded {
+    world.control(&Control::Forwarded {
         progress: vec![(tp(1), 30)],
     });
     let loss = Some(LossCause::Retention);
-    world.control(Control::StartsMoved {
+    world.control(&Control::StartsMoved {
         starts: vec![(tp(1), 20)],
         loss,
     });
     assert_eq!((world.marks(1), world.lost()), ((20, 30, 100), 0));
-    world.control(Control::StartsMoved {
+    world.control(&Control::StartsMoved {
         starts: vec![(tp(1), 50)],
         loss,
     });
     assert_eq!((world.marks(1), world.lost()), ((50, 50, 100), 20));
-    world.control(Control::StartsMoved {
+    world.control(&Control::StartsMoved {
         starts: vec![(tp(1), 900)],
         loss: None,
     });
@@ -177,7 +177,7 @@ fn moving_a_start_counts_only_what_central_lacks() {
 #[test]
 fn a_new_incarnation_jumps_once_and_counts_no_gap_as_records() {
     let mut world = World::new();
-    world.control(Control::Incarnation {
+    world.control(&Control::Incarnation {
         store_id: 1,
         lost: vec![],
     });
@@ -187,8 +187,8 @@ fn a_new_incarnation_jumps_once_and_counts_no_gap_as_records() {
         store_id: 2,
         lost: vec![(tp(1), 3, 8)],
     };
-    world.control(again.clone());
-    world.control(again);
+    world.control(&again);
+    world.control(&again);
     assert_eq!(world.marks(1).2, 2 * INCARNATION_JUMP + 10);
     assert_eq!(world.lost(), 5);
     let marks = world.state.partition(tp(1)).unwrap();
@@ -200,7 +200,7 @@ fn deleting_counts_what_was_waiting_and_drops_later_batches() {
     let mut world = World::new();
     world.batch(1, 0, 10);
     let loss = Some(LossCause::TopicDeleted);
-    world.control(Control::TopicDeleted {
+    world.control(&Control::TopicDeleted {
         id: TopicId::from_u128(1),
         loss,
     });
@@ -212,7 +212,7 @@ fn deleting_counts_what_was_waiting_and_drops_later_batches() {
 fn a_checkpoint_is_the_state() {
     let mut world = World::new();
     world.batch(1, 0, 10);
-    world.control(created(2, "b"));
+    world.control(&created(2, "b"));
     let bytes = world.state.encode();
     assert_eq!(State::decode(&bytes), Some(world.state));
     assert_eq!(State::decode(&[]), None);
@@ -228,7 +228,7 @@ fn waiting_since_is_about_the_oldest_not_forwarded() {
     let marks = world.state.partition(tp(1)).unwrap();
     assert!(marks.samples.len() <= SAMPLES_MAX);
     assert_eq!(marks.waiting_since_ms(), Some(1000));
-    world.control(Control::Forwarded {
+    world.control(&Control::Forwarded {
         progress: vec![(tp(1), 5000)],
     });
     let since = world
@@ -238,7 +238,7 @@ fn waiting_since_is_about_the_oldest_not_forwarded() {
         .waiting_since_ms()
         .unwrap();
     assert!((430_000..=502_000).contains(&since), "{since}");
-    world.control(Control::Forwarded {
+    world.control(&Control::Forwarded {
         progress: vec![(tp(1), 10_000)],
     });
     assert_eq!(

@@ -271,13 +271,21 @@ impl Node {
             let outcome = up.store.save_checkpoint(&checkpoint);
             seen.checkpoints += u64::from(outcome.is_ok());
             up.core
-                .handle_checkpoint_saved(now, checkpoint.index, outcome);
+                .handle_checkpoint_saved(now, checkpoint.index, &outcome);
         }
         if let Some(fetch) = up.fetch.take() {
             let read = up
                 .store
                 .reader()
                 .entries(fetch.from_index, fetch.to_index, fetch.bytes_max);
+            if crate::tracing() {
+                eprintln!(
+                    "t={} node {} {fetch:?}: {:?}",
+                    now.mono_ms,
+                    self.number,
+                    read.as_ref().map(Vec::len)
+                );
+            }
             seen.fetched += u64::from(read.is_ok());
             up.core.handle_fetched(now, read.unwrap_or_default());
         }
@@ -340,11 +348,6 @@ impl Node {
 }
 
 impl Up {
-    /// Whether everything it was asked to write is written and reported.
-    pub fn is_quiet(&self) -> bool {
-        self.writing.is_empty() && self.core.is_idle()
-    }
-
     /// Batches of ours in earlier writes that this write voids must have been given back first.
     fn note_own(&mut self, job: &PersistJob) {
         let Some(first) = job.entries.first() else {

@@ -22,8 +22,6 @@ fn one_gateway_keeps_its_promises() {
     run_seeds("one gateway", OLD_SEEDS, 1000, scenario);
 }
 
-const SYNCS: bool = false;
-
 struct World {
     rng: fastrand::Rng,
     now: Now,
@@ -72,10 +70,10 @@ impl World {
             0..=3 => self.node.kill(false, &mut self.work, &mut self.seen),
             4..=9 => self.node.kill(true, &mut self.work, &mut self.seen),
             10..=15 => self.node.disk.crash_after(self.rng.u64(1..60)),
-            16..=30 if SYNCS => self.node.disk.fail_sync_nth(self.rng.u64(1..4)),
-            31..=34 if SYNCS => self.node.disk.fail_syncs(self.rng.u32(2..6)),
-            35..=40 if SYNCS => self.fail_by_chance(),
-            41..=44 if SYNCS => self
+            16..=30 => self.node.disk.fail_sync_nth(self.rng.u64(1..4)),
+            31..=34 => self.node.disk.fail_syncs(self.rng.u32(2..6)),
+            35..=40 => self.fail_by_chance(),
+            41..=44 => self
                 .node
                 .disk
                 .set_capacity_bytes(edge_log::Disk::bytes_used(&self.node.disk)),

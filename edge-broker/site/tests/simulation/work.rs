@@ -26,9 +26,6 @@ pub enum End {
 pub struct Asked {
     pub partitions: Vec<TopicPartition>,
     pub end: End,
-    /// Whether it was handed in as ready batches (offsets are base offsets then).
-    pub as_batches: bool,
-    pub level: AckLevel,
     /// Which node took it.
     pub node: usize,
 }
@@ -109,8 +106,6 @@ impl Work {
         let asked = Asked {
             partitions: of_record,
             end: End::Open,
-            as_batches,
-            level,
             node,
         };
         self.asked.insert(id, asked);
