@@ -97,7 +97,7 @@ pub(crate) fn compress<R>(
     })
 }
 
-/// Appends `from` decompressed to `to`, at most `bytes_max` bytes of it.
+/// Decompresses `from` into `to`, which must be empty, up to `bytes_max` bytes.
 ///
 /// Never allocates more than `bytes_max` and a constant; on an error `to` holds nonsense.
 pub(crate) fn decompress(
@@ -106,6 +106,7 @@ pub(crate) fn decompress(
     to: &mut Vec<u8>,
     bytes_max: usize,
 ) -> Result<(), BatchError> {
+    debug_assert!(to.is_empty());
     DECOMPRESSOR
         .with_borrow_mut(|decompressor| decompressor.decompress(codec, from, to, bytes_max))
         .map_err(|refused| match refused {

@@ -10,6 +10,19 @@
 //!                  with_base_offset, merge
 //! ```
 //!
+//! ```
+//! use kafka_wire::{BatchBuilder, Compression, Record, RecordBatch};
+//!
+//! let mut builder = BatchBuilder::new(Compression::Lz4);
+//! builder.push(&Record { timestamp_ms: 7, value: Some("21.5".into()), ..Record::default() });
+//! let batch = builder.build(1000, 3); // base offset, leader epoch
+//!
+//! let received = RecordBatch::parse(batch.bytes().clone())?;
+//! let (offset, record) = received.records(1 << 20)?.next().expect("one was pushed")?;
+//! assert_eq!((offset, record.value.as_deref()), (1000, Some(&b"21.5"[..])));
+//! # Ok::<(), kafka_wire::BatchError>(())
+//! ```
+//!
 //! Everything from outside is decoded within bounds: a hostile length or count returns an error
 //! and never allocates.
 

@@ -171,6 +171,7 @@ fn a_zstd_stream_that_states_no_size_is_read_within_the_cap() {
     encoder.write_all(&plain).unwrap();
     let stream = encoder.finish().unwrap();
     assert!(decompress(Compression::Zstd, &stream, plain.len()).unwrap() == plain);
+    assert!(decompress(Compression::Zstd, &stream, usize::MAX).unwrap() == plain);
     let refused = decompress(Compression::Zstd, &stream, plain.len() - 1);
     assert!(
         matches!(refused, Err(BatchError::TooLarge { .. })),
@@ -204,6 +205,29 @@ fn a_claimed_length_beyond_reason_allocates_nothing() {
         matches!(refused, Err(BatchError::Compressed { codec: "lz4", .. })),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_zstd_frame_that_states_a_size_it_does_not_have_gets_no_room_for_it() {
+    let mut frame = compress(Compression::Zstd, &telemetry(100_000));
+    // Descriptor: content size of four bytes, single segment; the size follows it.
+    assert_eq!(frame[4] >> 6, 2);
+    frame[5..9].copy_from_slice(&(512_u32 << 20).to_le_bytes());
+    let mut plain = Vec::new();
+    let refused = super::decompress(Compression::Zstd, &frame, &mut plain, 1 << 30);
+    assert!(
+        matches!(refused, Err(BatchError::Compressed { codec: "zstd", .. })),
+        "{refused:?}"
+    );
+    assert!(plain.capacity() < 4 << 20, "{}", plain.capacity());
+}
+
+#[test]
+fn a_zstd_batch_that_shrinks_beyond_expectation_comes_back() {
+    let plain = vec![b'x'; 3 << 20];
+    let compressed = compress(Compression::Zstd, &plain);
+    assert!(compressed.len() * 32 < plain.len());
+    assert!(decompress(Compression::Zstd, &compressed, plain.len()).unwrap() == plain);
 }
 
 proptest! {

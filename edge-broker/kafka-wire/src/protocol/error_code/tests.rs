@@ -1,3 +1,5 @@
+//! The table against itself and against a second library.
+
 use kafka_protocol::error::ResponseError;
 
 use super::*;
