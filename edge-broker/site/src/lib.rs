@@ -45,7 +45,7 @@ pub use ledger::{LossCause, LossEntry};
 pub use site::{CommitWatch, Site, TryAppendError};
 pub use status::{
     Alarm, Marks, OpenReport, QueueStatus, SiteStatus, StorageStatus, SyncStatus, TopicStatus,
-    WearStatus,
+    WearStatus, node_id,
 };
 pub use ticket::Ticket;
 pub use topics::{CleanupPolicy, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull};

@@ -208,7 +208,7 @@ impl SiteLoop {
         let elapsed_ms = now.mono_ms.saturating_sub(self.begun_ms).max(1);
         let written = usage.device_bytes_written.max(counters.device_bytes);
         SiteStatus {
-            name: self.shared.config.name.clone(),
+            name: self.name(),
             store_id: core.store_id(),
             leader: core.leads(),
             ready: core.is_ready(),
@@ -245,6 +245,13 @@ impl SiteLoop {
             ledger: core.state().ledger.entries().to_vec(),
             alarms: core.alarms().cloned().collect(),
             open: self.shared.open.clone(),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self.shared.config.name.as_str() {
+            "" => crate::node_id(self.core.store_id()),
+            name => name.to_owned(),
         }
     }
 

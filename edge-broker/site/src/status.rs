@@ -7,6 +7,15 @@ use std::sync::Arc;
 use crate::ledger::LossEntry;
 use crate::topics::Topic;
 
+/// The name of a gateway for people: lower-case base32 of its store's id (RFC 4648, no padding).
+pub fn node_id(store_id: u64) -> String {
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let bits = u128::from(store_id) << 1; // 13 digits of 5 bits hold 65
+    (0..13)
+        .map(|digit| char::from(DIGITS[(bits >> (60 - 5 * digit)) as usize & 31]))
+        .collect()
+}
+
 /// `start ≤ committed_end ≤ end`, and `forwarded` between start and committed end if there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
@@ -140,7 +149,7 @@ pub struct QueueStatus {
 /// Everything at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct SiteStatus {
-    /// Name from the configuration.
+    /// Name from the configuration, else the node's.
     pub name: String,
     /// The store's id.
     pub store_id: u64,
@@ -174,4 +183,17 @@ pub struct SiteStatus {
     pub alarms: Vec<Alarm>,
     /// How the store was found.
     pub open: OpenReport,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node_id;
+
+    #[test]
+    fn node_ids_are_base32_of_the_eight_bytes() {
+        assert_eq!(node_id(0), "aaaaaaaaaaaaa");
+        // RFC 4648: "foobarba" without padding is MZXW6YTBOJRGC.
+        assert_eq!(node_id(u64::from_be_bytes(*b"foobarba")), "mzxw6ytbojrgc");
+        assert_ne!(node_id(1), node_id(2));
+    }
 }
