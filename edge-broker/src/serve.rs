@@ -13,8 +13,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge::{Anonymous, Bridge};
-use edge_site::{OpenError, OpenReport, Site};
+use bridge::{Anonymous, Bridge, BridgeConfig};
+use edge_site::{OpenError, OpenReport, Site, node_id};
 use smol::io::AsyncReadExt;
 
 use crate::admin::{self, App, Facts};
@@ -107,10 +107,10 @@ struct Running {
 impl Running {
     /// Opens the doors, starts the forwarder.
     async fn start(config: &Config, site: Site, node: String) -> Result<Running, Failure> {
-        let mut doors = config.bridge.clone();
-        if doors.site_name.is_empty() {
-            doors.site_name.clone_from(&node);
-        }
+        let doors = BridgeConfig {
+            site_name: site.status().name,
+            ..config.bridge.clone()
+        };
         let bridge = bridge::start(doors, site.clone());
         let bridge = Arc::new(
             bridge
@@ -247,11 +247,6 @@ fn say_json(doors: &admin::report::Doors) {
 
 fn say_head(config: &Config, site: &Site, node: &str) {
     let name = site.status().name;
-    let name = if name.is_empty() {
-        node.to_owned()
-    } else {
-        name
-    };
     say(&format!(
         "edge-broker {}   site {name}   node {node}",
         env!("CARGO_PKG_VERSION")
@@ -346,27 +341,5 @@ fn notify_systemd(state: &str) {
     if let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() {
         // systemd then waits for its own timeout, and says so.
         let _ = socket.send_to(state.as_bytes(), Path::new(&path));
-    }
-}
-
-/// Lower-case base32 of the store's id (RFC 4648 without padding).
-fn node_id(store_id: u64) -> String {
-    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let bits = u128::from(store_id) << 1; // 13 digits of 5 bits hold 65
-    (0..13)
-        .map(|digit| char::from(DIGITS[(bits >> (60 - 5 * digit)) as usize & 31]))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::node_id;
-
-    #[test]
-    fn node_ids_are_base32_of_the_eight_bytes() {
-        assert_eq!(node_id(0), "aaaaaaaaaaaaa");
-        // RFC 4648: "foobarba" without padding is MZXW6YTBOJRGC.
-        assert_eq!(node_id(u64::from_be_bytes(*b"foobarba")), "mzxw6ytbojrgc");
-        assert_ne!(node_id(1), node_id(2));
     }
 }

@@ -2,10 +2,8 @@
 //!
 //! Pure. Called by `gather`.
 
-use std::time::Duration;
-
 use super::report::{Alarm, Degree, Forward, Report, Verdict};
-use crate::config::units::{show_count, show_duration};
+use crate::config::units::{show_age, show_count};
 
 /// Codes that alone do not make a gateway degraded: notes.
 const NOTES: [&str; 1] = ["clock.unsynced"];
@@ -83,7 +81,7 @@ fn all_well(report: &Report) -> String {
 
 /// `central unreachable for 3 h 12 min. Devices are served; … wait on disk; room for …; next try …`
 fn link_down(report: &Report, alarm: &Alarm) -> String {
-    let since = Duration::from_millis((report.time_ms - alarm.since_ms).max(0) as u64);
+    let since = (report.time_ms - alarm.since_ms).max(0) as u64;
     let what = match alarm.code.as_str() {
         "central.auth" => "central refuses this gateway",
         "central.tls" => "no TLS to central",
@@ -91,7 +89,7 @@ fn link_down(report: &Report, alarm: &Alarm) -> String {
     };
     let mut parts = vec![format!(
         "{what} for {}. Devices are served",
-        show_duration(since)
+        show_age(since)
     )];
     if let Some(forward) = &report.forward {
         parts.push(match forward.waiting {
@@ -112,7 +110,7 @@ fn room(report: &Report) -> Option<String> {
     let room_s = report.disk.room_s?;
     Some(format!(
         "room for {} at this rate.",
-        show_duration(Duration::from_secs(room_s))
+        show_age(room_s.saturating_mul(1000))
     ))
 }
 

@@ -12,7 +12,7 @@ use crate::admin::client::Gateway;
 use crate::admin::report::{Alarm, Degree, Report, Topic};
 use crate::cli::StatusArgs;
 use crate::config::units::{
-    short, show_bytes, show_bytes_of, show_count, show_duration, show_time,
+    short, show_age, show_bytes, show_bytes_of, show_count, show_duration, show_time,
 };
 use crate::failure::{Exit, Failure};
 use crate::view::{Align, Table, wrap};
@@ -74,8 +74,8 @@ fn shown(report: &Report) -> String {
         text.push('\n');
         text.push_str(&topics(&visible));
     }
+    text.push('\n');
     if !report.alarms.is_empty() {
-        text.push('\n');
         report
             .alarms
             .iter()
@@ -108,16 +108,12 @@ fn head(report: &Report) -> String {
         (None, true) => "",
         (None, false) => "   clock not to be trusted",
     };
-    let site = if report.site.is_empty() {
-        &report.node
-    } else {
-        &report.site
-    };
     format!(
-        "site {site}   node {}   edge-broker {}   up {}{clock}\n",
+        "site {}   node {}   edge-broker {}   up {}{clock}\n",
+        report.site,
         report.node,
         report.version,
-        millis(report.up_s * 1000)
+        show_age(report.up_s * 1000)
     )
 }
 
@@ -158,7 +154,7 @@ fn log(report: &Report) -> String {
     };
     let oldest = log
         .oldest_age_ms
-        .map(|ms| format!("   oldest {}", millis(ms)));
+        .map(|ms| format!("   oldest {}", show_age(ms)));
     let sync = log
         .sync_us_p50
         .map(|us| format!("   fdatasync {}", micros(us)));
@@ -174,7 +170,7 @@ fn forward(report: &Report) -> Option<String> {
     let forward = report.forward.as_ref()?;
     let oldest = forward
         .oldest_age_ms
-        .map(|ms| format!("   oldest {}", millis(ms)));
+        .map(|ms| format!("   oldest {}", show_age(ms)));
     let dead = match forward.dead_lettered {
         0 => String::new(),
         count => format!("   {} in _dead_letter", show_count(count)),
@@ -234,7 +230,7 @@ fn topics(topics: &[&Topic]) -> String {
     ]);
     for topic in topics {
         let state = match (topic.state.as_str(), topic.parked_ms) {
-            ("parked", Some(ms)) => format!("PARKED {}", millis(ms)),
+            ("parked", Some(ms)) => format!("PARKED {}", show_age(ms)),
             (state, _) => state.to_owned(),
         };
         table.row([
@@ -309,14 +305,6 @@ fn per_s(rate: f64) -> String {
 
 fn micros(us: u64) -> String {
     show_duration(Duration::from_micros(us))
-}
-
-fn millis(ms: u64) -> String {
-    // Ages are not measured to the hundredth.
-    match ms / 1000 {
-        seconds @ 0..10 => format!("{seconds} s"),
-        seconds => show_duration(Duration::from_secs(seconds)),
-    }
 }
 
 #[cfg(test)]

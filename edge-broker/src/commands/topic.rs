@@ -50,7 +50,7 @@ pub fn run(command: &TopicCommand) -> Result<ExitCode, Failure> {
                 settings,
             };
             let topic: TopicInfo = Gateway::find(common)?.ask(path::SET, &wanted)?;
-            answer(common, &topic, settings_of)
+            answer(common, &topic, changed)
         }
         TopicCommand::Delete { common, name } => {
             let named = Named {
@@ -141,6 +141,11 @@ fn created(topic: &TopicInfo) -> String {
         count => format!("{count} partitions"),
     };
     format!("created {}, {partitions}\n", topic.name)
+}
+
+fn changed(topic: &TopicInfo) -> String {
+    let partitions = topic.figures.partitions.len();
+    format!("partitions={partitions}\n{}", settings_of(topic))
 }
 
 fn describe(topic: &TopicInfo) -> String {

@@ -128,6 +128,11 @@ pub fn show_duration(span: Duration) -> String {
     }
 }
 
+/// An age or a wait in whole seconds: nobody reads hundredths of them.
+pub fn show_age(ms: u64) -> String {
+    show_seconds(ms / 1000)
+}
+
 fn show_seconds(seconds: u64) -> String {
     let two = |large: u64, unit: &str, small: u64, small_unit: &str| match small {
         0 => format!("{large} {unit}"),
