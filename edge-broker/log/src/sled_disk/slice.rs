@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::{folder_bytes, sync_folder};
+use super::files::{folder_bytes, replace, sync_folder};
 use super::{disk_error, io_error};
 use crate::value::{self, VALUE_HEAD_BYTES};
 use crate::{DiskError, Slice, VALUE_BYTES_MAX};
@@ -69,7 +69,7 @@ impl SledSlice {
                 path.display()
             )));
         }
-        move_away_damaged_conf(path)?;
+        mend_conf(path)?;
         remove_half_snapshots(path);
         SledSlice::open_db(path, cache_bytes)
     }
@@ -124,21 +124,19 @@ const LOCK_STEP_MS: u64 = 5;
 const LOCK_WAIT_MS_MAX: u64 = 2000;
 
 /// sled never syncs `conf`: after a power cut it may be short, zeroed or cut between its two
-/// writes, and sled would refuse the slice. It holds only constants, so sled writes it anew.
-fn move_away_damaged_conf(path: &Path) -> Result<(), DiskError> {
+/// writes, and sled would refuse the slice. It holds only constants, so we write it anew, durably:
+/// left to sled, the next cut could damage the new one just the same.
+fn mend_conf(path: &Path) -> Result<(), DiskError> {
     let conf = path.join("conf");
-    let Ok(bytes) = fs::read(&conf) else {
-        return Ok(());
-    };
-    if bytes == CONF {
-        return Ok(());
+    match fs::read(&conf) {
+        Ok(bytes) if bytes == CONF => Ok(()),
+        _ => replace(&conf, CONF),
     }
-    let aside = path.join("conf.damaged");
-    fs::rename(&conf, &aside).map_err(io_error("move away", &conf))
 }
 
-/// `conf` as sled 0.34.7 writes it with the settings used here, its checksum included.
-const CONF: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
+/// `conf` as sled 0.34.7 writes it with the settings used here: a text and its CRC-32.
+const CONF: &[u8] =
+    b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n\x76\x19\x51\xc1";
 
 /// A snapshot that a power cut left half written makes sled refuse the slice.
 fn remove_half_snapshots(path: &Path) {

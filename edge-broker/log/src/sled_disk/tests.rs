@@ -1,8 +1,11 @@
 //! Real slices in temporary folders.
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use bytes::Bytes;
 
+use super::slice::SledSlice;
 use crate::{Entry, EntryKind, HardState, SledDisk, Store, StoreConfig};
 
 fn config() -> StoreConfig {
@@ -55,4 +58,26 @@ fn what_is_persisted_is_there_after_reopening() {
     assert_eq!(again.store_id, recovery.store_id);
     assert_eq!(store.reader().entries(1, 101, usize::MAX).unwrap(), read);
     println!("{:?}", store.usage());
+}
+
+/// Found by the power-cut replayer: a whole `conf` was taken for a damaged one at every open and
+/// written anew without a sync, so that a second cut could leave a slice that sled refuses.
+#[test]
+fn a_whole_conf_is_left_alone_and_a_torn_one_is_mended() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("1");
+    drop(SledSlice::create(&path, 1 << 20).unwrap());
+    let conf = path.join("conf");
+    let (whole, inode) = (fs::read(&conf).unwrap(), fs::metadata(&conf).unwrap().ino());
+    drop(SledSlice::open(&path, 1 << 20).unwrap());
+    assert_eq!(fs::metadata(&conf).unwrap().ino(), inode, "left alone");
+    for torn in [0, 1, 58, 61] {
+        fs::write(&conf, &whole[..torn]).unwrap();
+        drop(SledSlice::open(&path, 1 << 20).unwrap());
+        assert_eq!(fs::read(&conf).unwrap(), whole, "cut to {torn} bytes");
+    }
+    fs::remove_file(&conf).unwrap();
+    drop(SledSlice::open(&path, 1 << 20).unwrap());
+    assert_eq!(fs::read(&conf).unwrap(), whole);
 }
