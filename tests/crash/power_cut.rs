@@ -47,7 +47,7 @@ fn record(dir: &Path, from: u32, messages: u64, already: BTreeSet<Id>) -> Life {
     let mut retained = Client::connect(gateway.mqtt(), &Hello::v3("retainer"));
     retained.publish(
         "load/retained",
-        load::value(99, 1, PAYLOAD_BYTES).as_bytes(),
+        load::value(99, from + 1, PAYLOAD_BYTES).as_bytes(),
         1,
         true,
     );
@@ -234,7 +234,8 @@ fn assert_recording_is_complete(life: &Life, dir: &Path) {
     let rebuilt = disk.image(Data::Kept, Names::Strict);
     let real = Folder::read(dir);
     let (rebuilt, real) = (rebuilt.by_path(), real.by_path());
-    let differ = |p: &&String| rebuilt.get(*p) != real.get(*p);
+    // The ballast's room is taken by a call that the shim does not see; it holds nothing.
+    let differ = |p: &&String| *p != "ballast" && rebuilt.get(*p) != real.get(*p);
     let differ: Vec<_> = rebuilt.keys().chain(real.keys()).filter(differ).collect();
     assert!(
         differ.is_empty(),

@@ -153,7 +153,7 @@ fn bad_filters_are_refused_one_by_one() {
 #[test]
 fn a_full_store_refuses_and_serves_on() {
     let dir = scratch();
-    let config = "[storage]\nbytes_max = \"12MiB\"\nslice_bytes = \"1MiB\"\n\
+    let config = "[storage]\nbytes_max = \"16MiB\"\nslice_bytes = \"1MiB\"\n\
                   when_full = \"refuse\"\n\
                   compression = \"none\"\n[mqtt]\nhold_s_max = 2\n[topics]\n\"retention.ms\" = -1\n\
                   [central]\nbootstrap = [\"127.0.0.1:9\"]\n";
@@ -208,7 +208,7 @@ fn fill(device: &mut Client) -> (usize, u8) {
             other => panic!("{other:?}"),
         }
     }
-    panic!("80 MB went into a store of 12 MiB");
+    panic!("80 MB went into a store of 16 MiB");
 }
 
 fn accepted(device: &mut Client) -> bool {

@@ -119,7 +119,7 @@ impl Setup {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let http = door(&said.lock().unwrap(), "http");
+        let http = door(&said.lock().unwrap(), "admin");
         let (dir, started_in) = (self.dir.clone(), begun.elapsed());
         Ok(Gateway {
             child,
@@ -208,7 +208,7 @@ impl Gateway {
 
     /// Where /health, /ready, /metrics and /status are.
     pub fn http(&self) -> SocketAddr {
-        self.http.expect("the line of the http door")
+        self.http.expect("the line of the admin door")
     }
 
     /// From the start of the process to its `ready` line.
