@@ -34,13 +34,13 @@ use crate::{
     },
     mapping::TopicTemplate,
     meter::{Meter, wall},
-    packing::{Packing, pack},
+    packing::{PackThread, Packing},
     producer,
     status::CentralStatus,
 };
 
 /// Batches in memory over all links.
-const HELD_BYTES_MAX: usize = 16 << 20;
+const HELD_BYTES_MAX: usize = 8 << 20;
 /// Brokers forget producers after a day by default; some are set to less.
 const PRODUCER_IDLE_MS: Ms = 600_000;
 /// Commits are looked at no more often than this.
@@ -49,6 +49,8 @@ const SCAN_MS_MIN: Ms = 5;
 const EVENTS_MAX: usize = 256;
 /// Requests handed to a link and not yet written.
 const LINK_REQUESTS_MAX: usize = 8;
+/// What a read says when packing is not possible.
+const NO_THREAD: &str = "the system gave no thread for packing";
 /// How long `stop` waits for answers under way.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -141,6 +143,7 @@ pub(crate) struct Driver {
     links: HashMap<LinkId, Running>,
     topics: Option<Arc<TopicTable>>,
     progress: HashMap<TopicPartition, i64>,
+    packer: Option<PackThread>,
     tasks: Vec<Task<()>>,
 }
 
@@ -175,6 +178,7 @@ pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender
         links: HashMap::new(),
         topics: None,
         progress: HashMap::new(),
+        packer: None,
         tasks: Vec::new(),
     };
     (shared, events, Start { driver, inbox })
@@ -228,6 +232,7 @@ fn settings(config: &CentralConfig) -> Settings {
 
 impl Driver {
     async fn run(&mut self, inbox: &Receiver<Event>) {
+        self.packer = PackThread::start(self.config.compression).ok();
         self.scan();
         let mut stopping = None;
         loop {
@@ -434,9 +439,10 @@ impl Driver {
             source: source.filter(|_| self.config.source_headers),
         };
         let (site, events) = (self.site.clone(), self.events.clone());
+        let packer = self.packer.clone();
         self.spawn(async move {
             let (tp, number) = (request.tp, request.number);
-            let outcome = read_and_pack(&site, request, packing).await;
+            let outcome = read_and_pack(&site, packer.as_ref(), request, packing).await;
             let _ = events
                 .send(Event::Read {
                     tp,
@@ -475,7 +481,12 @@ impl Driver {
     }
 }
 
-async fn read_and_pack(site: &Site, request: ReadRequest, packing: Packing) -> ReadOutcome {
+async fn read_and_pack(
+    site: &Site,
+    packer: Option<&PackThread>,
+    request: ReadRequest,
+    packing: Packing,
+) -> ReadOutcome {
     let batches = match site.read(request.tp, request.from, request.bytes_max).await {
         Ok(batches) => batches,
         Err(ReadError::OffsetOutOfRange { start, end }) => {
@@ -484,10 +495,13 @@ async fn read_and_pack(site: &Site, request: ReadRequest, packing: Packing) -> R
         Err(ReadError::UnknownTopic) => return ReadOutcome::Gone,
         Err(error) => return ReadOutcome::Failed(error.to_string()),
     };
-    let packed = smol::unblock(move || pack(&batches, &request, &packing)).await;
-    match packed {
-        Ok(packed) => ReadOutcome::Packed(packed),
-        Err(error) => ReadOutcome::Failed(error.to_string()),
+    let Some(packer) = packer else {
+        return ReadOutcome::Failed(NO_THREAD.into());
+    };
+    match packer.pack(batches, request, packing).await {
+        Some(Ok(packed)) => ReadOutcome::Packed(packed),
+        Some(Err(error)) => ReadOutcome::Failed(error.to_string()),
+        None => ReadOutcome::Failed(NO_THREAD.into()),
     }
 }
 

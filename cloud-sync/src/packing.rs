@@ -2,10 +2,12 @@
 //!
 //! Pure. Small neighbours are merged and compressed by [`kafka_wire`], large batches pass as they
 //! are; only where a batch must be cut, trimmed or mended is it built anew from its records.
-//! Called on blocking threads by the driver, because compression takes time.
+//! It takes time, so one thread of its own does it for all links, with one set of buffers:
+//! decompressing and compressing 100 MB/s is more than a link takes, and memory stays small.
 
 use edge_site::{Compression, Header, Record, RecordBatch};
-use kafka_wire::{BatchBuilder, BatchError};
+use kafka_wire::{BatchBuilder, BatchError, Merger};
+use smol::channel::{Receiver, Sender, bounded};
 
 use crate::forwarder::types::{Chunk, Packed, ReadRequest};
 
@@ -13,6 +15,9 @@ use crate::forwarder::types::{Chunk, Packed, ReadRequest};
 const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
 /// Weight of a merged batch before compression: what zstd usually makes a full request of.
 const MERGED_BYTES_MAX: usize = 2 << 20;
+
+/// Reads that wait for the thread.
+const JOBS_MAX: usize = 4;
 
 /// How records are to be sent.
 #[derive(Debug, Clone)]
@@ -22,15 +27,69 @@ pub(crate) struct Packing {
     pub source: Option<String>,
 }
 
+/// The thread that packs.
+#[derive(Clone)]
+pub(crate) struct PackThread(Sender<Job>);
+
+struct Job {
+    batches: Vec<RecordBatch>,
+    request: ReadRequest,
+    packing: Packing,
+    reply: Sender<Result<Packed, BatchError>>,
+}
+
+impl PackThread {
+    /// Starts it; it ends when the last handle is dropped.
+    pub fn start(compression: Compression) -> std::io::Result<Self> {
+        let (jobs, inbox) = bounded(JOBS_MAX);
+        let name = "central-pack".to_owned();
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || work(compression, &inbox))?;
+        Ok(Self(jobs))
+    }
+
+    /// Packs there; none if the thread has ended.
+    pub async fn pack(
+        &self,
+        batches: Vec<RecordBatch>,
+        request: ReadRequest,
+        packing: Packing,
+    ) -> Option<Result<Packed, BatchError>> {
+        let (reply, answer) = bounded(1);
+        self.0
+            .send(Job {
+                batches,
+                request,
+                packing,
+                reply,
+            })
+            .await
+            .ok()?;
+        answer.recv().await.ok()
+    }
+}
+
+fn work(compression: Compression, inbox: &Receiver<Job>) {
+    let mut merger = Merger::new(compression);
+    while let Ok(job) = inbox.recv_blocking() {
+        let packed = pack(&job.batches, &job.request, &job.packing, &mut merger);
+        drop(job.batches);
+        let _ = job.reply.try_send(packed);
+    }
+}
+
 /// Packs what was read for `request`. An error means that a batch cannot be decoded at all.
 pub(crate) fn pack(
     batches: &[RecordBatch],
     request: &ReadRequest,
     packing: &Packing,
+    merger: &mut Merger,
 ) -> Result<Packed, BatchError> {
     let mut packer = Packer {
         request,
         packing,
+        merger,
         pos: request.from,
         packed: Packed::default(),
     };
@@ -54,6 +113,7 @@ pub(crate) fn pack(
 struct Packer<'a> {
     request: &'a ReadRequest,
     packing: &'a Packing,
+    merger: &'a mut Merger,
     /// The next offset to be covered.
     pos: i64,
     packed: Packed,
@@ -82,12 +142,9 @@ impl Packer<'_> {
     }
 
     fn merge_to(&mut self, batches: &[RecordBatch], bytes_max: usize) -> Result<(), BatchError> {
-        let merged = kafka_wire::merge(
-            batches,
-            self.packing.compression,
-            bytes_max,
-            DECOMPRESSED_BYTES_MAX,
-        )?;
+        let merged = self
+            .merger
+            .merge(batches, bytes_max, DECOMPRESSED_BYTES_MAX)?;
         let mut sources = batches.iter();
         for batch in merged {
             let mut runs = Vec::new();

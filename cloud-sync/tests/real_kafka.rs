@@ -5,6 +5,8 @@
 //! ```
 //!
 //! `RECORDS`, `PARTITIONS`, `BATCH` (records per stored batch) and `VALUE_BYTES` set the load.
+//! With `DIR` the store is kept there: run once with `FILL=only`, then with `FILL=no`, to see the
+//! memory of draining alone.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
@@ -94,21 +96,42 @@ async fn drained(sync: &CloudSync, records: u64, limit: Duration) -> Duration {
     }
 }
 
+/// How many records wait in all topics of an opened store.
+fn waiting(site: &Site) -> u64 {
+    let status = site.status();
+    let marks = status
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter());
+    marks
+        .map(|m| (m.committed_end - m.forwarded.unwrap_or(m.start).max(m.start)) as u64)
+        .sum()
+}
+
 #[test]
 #[ignore = "needs a real Kafka: KAFKA=host:port"]
 fn a_backlog_drains_to_a_real_kafka() {
-    let dir = tempfile::tempdir().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = std::env::var("DIR").map_or(scratch.path().to_owned(), Into::into);
+    let fill_only = std::env::var("FILL").is_ok_and(|text| text == "only");
+    let fill_none = std::env::var("FILL").is_ok_and(|text| text == "no");
     smol::block_on(async {
-        let (site, _) = Site::open(dir.path(), SiteConfig::default()).unwrap();
+        let (site, _) = Site::open(&dir, SiteConfig::default()).unwrap();
         let partitions = number("PARTITIONS", 1) as u32;
         let topic = format!("drain-{}-{}", std::process::id(), fastrand::u32(..));
         let begin = Instant::now();
-        let records = fill(&site, &topic, partitions).await;
+        let records = match fill_none {
+            true => waiting(&site),
+            false => fill(&site, &topic, partitions).await,
+        };
         println!(
             "stored {records} records in {:.1} s",
             begin.elapsed().as_secs_f64()
         );
         println!("memory before: {:?} MB", memory_mb());
+        if fill_only {
+            return site.stop().await;
+        }
         let config = CentralConfig {
             bootstrap: vec![kafka()],
             drain_jitter_s: 0,

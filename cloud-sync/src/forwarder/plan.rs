@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Reads under way at a time: the disk is one.
-const READS_MAX: usize = 4;
+const READS_MAX: usize = 3;
 /// Stored bytes of one read: large, so that the disk delivers and merging pays.
 const READ_BYTES_MIN: usize = 64 << 10;
 const READ_BYTES_MAX: usize = 2 << 20;

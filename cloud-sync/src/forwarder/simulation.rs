@@ -548,7 +548,8 @@ impl World {
             compression: Compression::None,
             source: None,
         };
-        ReadOutcome::Packed(pack(&some, request, &packing).unwrap())
+        let mut merger = kafka_wire::Merger::new(Compression::None);
+        ReadOutcome::Packed(pack(&some, request, &packing, &mut merger).unwrap())
     }
 
     fn heal(&mut self) {

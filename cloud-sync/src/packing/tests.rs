@@ -1,1 +1,219 @@
-//! .
+//! Packing: nothing is lost, nothing comes twice, order and contents stay.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use edge_site::{Compression, Header, Record, RecordBatch, TopicId, TopicPartition};
+use kafka_wire::{BatchBuilder, Merger};
+
+use super::{Packing, pack};
+use crate::forwarder::types::{Packed, ReadRequest};
+
+fn record(offset: i64, value_bytes: usize) -> Record {
+    Record {
+        timestamp_ms: 1_000 + offset,
+        key: Some(offset.to_string().into()),
+        value: Some(vec![b'a' + (offset % 26) as u8; value_bytes].into()),
+        headers: vec![
+            Header {
+                key: "h".into(),
+                value: Some("1".into()),
+            },
+            Header {
+                key: "h".into(),
+                value: None,
+            },
+        ],
+    }
+}
+
+/// Batches of these sizes, one after the other from offset `first`.
+fn stored(first: i64, sizes: &[i64], value_bytes: usize) -> Vec<RecordBatch> {
+    let mut next = first;
+    let mut batches = Vec::new();
+    for size in sizes {
+        let mut builder = BatchBuilder::new(Compression::Lz4);
+        (next..next + size).for_each(|offset| builder.push(&record(offset, value_bytes)));
+        batches.push(builder.build(next, 0));
+        next += size;
+    }
+    batches
+}
+
+fn request(from: i64) -> ReadRequest {
+    ReadRequest {
+        number: 1,
+        tp: TopicPartition {
+            topic: TopicId::from_u128(1),
+            partition: 3,
+        },
+        from,
+        bytes_max: 1 << 20,
+        chunk_bytes_max: 64 << 10,
+        batch_bytes_max: 1 << 20,
+        chunk_records_max: u32::MAX,
+        skip: Arc::default(),
+    }
+}
+
+fn run(batches: &[RecordBatch], request: &ReadRequest) -> Packed {
+    let packing = Packing {
+        compression: Compression::Zstd,
+        source: None,
+    };
+    let mut merger = Merger::new(Compression::Zstd);
+    pack(batches, request, &packing, &mut merger).unwrap()
+}
+
+/// Every record comes out once, whole and where its run says; chunks are contiguous.
+fn check(packed: &Packed, from: i64, next: i64, left_out: &[i64], value_bytes: usize) {
+    let mut pos = from;
+    let mut found = Vec::new();
+    for chunk in &packed.chunks {
+        assert_eq!(chunk.from, pos);
+        pos = chunk.next;
+        let Some(batch) = &chunk.batch else { continue };
+        RecordBatch::parse(batch.clone().with_base_offset(0, -1).into_bytes()).unwrap();
+        for (index, item) in batch.records(1 << 24).unwrap().enumerate() {
+            let offset = chunk.offset_of(index as u32).unwrap();
+            assert_eq!(item.unwrap().1, record(offset, value_bytes));
+            found.push(offset);
+        }
+    }
+    assert_eq!(pos, next);
+    let wanted: Vec<i64> = (from..next).filter(|at| !left_out.contains(at)).collect();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn small_neighbours_become_one_batch() {
+    let packed = run(&stored(10, &[1, 2, 1, 1, 2, 1], 50), &request(10));
+    assert_eq!(packed.chunks.len(), 1);
+    assert_eq!(packed.chunks[0].runs, [(10, 8)]);
+    check(&packed, 10, 18, &[], 50);
+}
+
+#[test]
+fn a_large_batch_passes_as_it_is() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut builder = BatchBuilder::new(Compression::Lz4);
+    for offset in 0..400 {
+        let value: Vec<u8> = (0..400).map(|_| random.u8(..)).collect();
+        builder.push(&Record {
+            value: Some(value.into()),
+            ..record(offset, 0)
+        });
+    }
+    let large = builder.build(0, 0);
+    let packed = run(std::slice::from_ref(&large), &request(0));
+    let sent = packed.chunks[0].batch.clone().unwrap();
+    assert_eq!(
+        sent.bytes().as_ptr(),
+        large.bytes().as_ptr(),
+        "not even copied"
+    );
+}
+
+#[test]
+fn a_read_that_begins_inside_a_batch_sends_only_what_is_left_of_it() {
+    let batches = stored(0, &[5, 5], 20);
+    check(&run(&batches, &request(3)), 3, 10, &[], 20);
+}
+
+#[test]
+fn what_is_in_the_dead_letters_is_left_out() {
+    let mut request = request(0);
+    request.skip = Arc::new([2, 3, 7].into());
+    check(
+        &run(&stored(0, &[4, 4, 2], 20), &request),
+        0,
+        10,
+        &[2, 3, 7],
+        20,
+    );
+    request.skip = Arc::new((0..10).collect());
+    let packed = run(&stored(0, &[4, 4, 2], 20), &request);
+    assert!(packed.chunks.iter().all(|chunk| chunk.batch.is_none()));
+    assert_eq!(packed.chunks.last().unwrap().next, 10);
+}
+
+#[test]
+fn no_batch_is_larger_than_central_takes() {
+    let mut request = request(0);
+    request.batch_bytes_max = 2_000;
+    request.chunk_bytes_max = 2_000;
+    let packed = run(&stored(0, &[40, 1, 1, 60], 300), &request);
+    for chunk in &packed.chunks {
+        assert!(chunk.bytes() <= 2_000, "{}", chunk.bytes());
+    }
+    check(&packed, 0, 102, &[], 300);
+}
+
+#[test]
+fn halving_goes_down_to_single_records() {
+    let mut request = request(0);
+    for records_max in [1, 3] {
+        request.chunk_records_max = records_max;
+        let packed = run(&stored(0, &[7, 1, 2], 20), &request);
+        assert!(
+            packed
+                .chunks
+                .iter()
+                .all(|chunk| chunk.records() <= records_max)
+        );
+        check(&packed, 0, 10, &[], 20);
+    }
+}
+
+#[test]
+fn a_record_that_central_cannot_take_is_named_and_the_rest_goes_on() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let noise: Vec<u8> = (0..5_000).map(|_| random.u8(..)).collect();
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.push(&record(0, 20));
+    builder.push(&Record {
+        value: Some(noise.into()),
+        ..record(1, 0)
+    });
+    builder.push(&record(2, 20));
+    let mut request = request(0);
+    request.batch_bytes_max = 1_000;
+    request.chunk_bytes_max = 1_000;
+    let packed = run(&[builder.build(0, 0)], &request);
+    assert_eq!(
+        packed
+            .oversized
+            .iter()
+            .map(|(at, _)| *at)
+            .collect::<Vec<_>>(),
+        [1]
+    );
+    check(&packed, 0, 3, &[1], 20);
+}
+
+#[test]
+fn a_gap_in_offsets_is_covered_and_not_filled() {
+    let mut batches = stored(0, &[3], 20);
+    batches.extend(stored(1 << 32, &[2], 20));
+    let packed = run(&batches, &request(0));
+    let first = &packed.chunks[0];
+    assert_eq!(first.runs, [(0, 3), (1 << 32, 2)]);
+    assert_eq!(packed.chunks.last().unwrap().next, (1 << 32) + 2);
+    assert_eq!(first.offset_of(3), Some(1 << 32));
+}
+
+#[test]
+fn the_source_header_names_site_topic_partition_and_offset() {
+    let packing = Packing {
+        compression: Compression::None,
+        source: Some("north/mqtt".into()),
+    };
+    let mut merger = Merger::new(Compression::None);
+    let batches = stored(41, &[2], 5);
+    let packed = pack(&batches, &request(41), &packing, &mut merger).unwrap();
+    let batch = packed.chunks[0].batch.clone().unwrap();
+    let last = batch.records(1 << 20).unwrap().last().unwrap().unwrap().1;
+    let header = last.headers.last().unwrap();
+    assert_eq!(header.key, "edge-src");
+    assert_eq!(header.value.as_deref(), Some(&b"north/mqtt/3/42"[..]));
+}
