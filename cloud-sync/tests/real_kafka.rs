@@ -5,9 +5,12 @@
 //! ```
 //!
 //! `RECORDS`, `PARTITIONS`, `BATCH` (records per stored batch) and `VALUE_BYTES` set the load.
-//! With `DIR` the store is kept there: run once with `FILL=only`, then with `FILL=no`, to see the
+//! `RELAY=listen,target,ms` puts a relay with that round trip between (the broker must advertise
+//! its address). With `DIR` the store is kept there: run once with `FILL=only`, then with `FILL=no`, to see the
 //! memory of draining alone.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod relay;
 
 use std::{
     collections::BTreeMap,
@@ -96,6 +99,20 @@ async fn drained(sync: &CloudSync, records: u64, limit: Duration) -> Duration {
     }
 }
 
+/// Reads everything once, as forwarding does, and throws it away.
+async fn read_all(site: &Site) {
+    for topic in site.status().topics {
+        for (partition, marks) in topic.partitions.iter().enumerate() {
+            let tp = topic.topic.partition(partition as u32);
+            let mut from = marks.start;
+            while from < marks.committed_end {
+                let batches = site.read(tp, from, 1 << 20).await.unwrap();
+                from = batches.last().unwrap().next_offset();
+            }
+        }
+    }
+}
+
 /// How many records wait in all topics of an opened store.
 fn waiting(site: &Site) -> u64 {
     let status = site.status();
@@ -131,6 +148,21 @@ fn a_backlog_drains_to_a_real_kafka() {
         println!("memory before: {:?} MB", memory_mb());
         if fill_only {
             return site.stop().await;
+        }
+        if std::env::var("READ").is_ok() {
+            read_all(&site).await;
+            println!(
+                "memory after reading alone, now and peak: {:?} MB",
+                memory_mb()
+            );
+            return site.stop().await;
+        }
+        if let Ok(relay) = std::env::var("RELAY") {
+            let [listen, target, ms] = relay.split(',').collect::<Vec<_>>()[..] else {
+                panic!()
+            };
+            let round_trip = Duration::from_millis(ms.parse().unwrap());
+            relay::run(listen, target.to_owned(), round_trip).await;
         }
         let config = CentralConfig {
             bootstrap: vec![kafka()],
