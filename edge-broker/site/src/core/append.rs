@@ -215,7 +215,8 @@ impl<T> SiteCore<T> {
         if self.persisting.flying.is_some() || !self.persisting.queued.entries.is_empty() {
             return None;
         }
-        if !self.controls.is_empty() || (self.stopping && !self.pending.queue.is_empty()) {
+        let waits = !self.pending.queue.is_empty() || self.soft.since_ms.is_some();
+        if !self.controls.is_empty() || (self.stopping && waits) {
             return Some(now.mono_ms);
         }
         let site = &self.config.site;
