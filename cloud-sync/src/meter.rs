@@ -53,10 +53,6 @@ impl Meter {
                 began: wall,
                 bytes_before: total,
             };
-            if index > 0 && sent_bytes + received_bytes > 0 && month.bytes_before == total {
-                // The first look of this process: everything so far was in this month.
-                month.bytes_before = 0;
-            }
         }
         let month_bytes = total.saturating_sub(month.bytes_before);
         let seen_s = (wall - month.began).as_secs_f64().max(60.0);

@@ -51,7 +51,7 @@ pub(super) struct Started {
 
 /// The proof was sent.
 pub(super) struct Proven {
-    server_signature: Vec<u8>,
+    pub(super) server_signature: Vec<u8>,
 }
 
 /// Begins; the first message to the server.
