@@ -245,8 +245,8 @@ fn put_nullable(to: &mut Vec<u8>, bytes: Option<&[u8]>) {
 
 /// The length field is an i32; some room is left for the header.
 const BATCH_BYTES_MAX: usize = i32::MAX as usize - 4096;
-/// What a builder keeps after a batch: there may be one for each of thousands of partitions.
-const BUFFER_BYTES_KEPT: usize = 256 << 10;
+/// What a builder keeps after a batch: as much as a frame of the log has.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;
