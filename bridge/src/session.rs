@@ -472,7 +472,9 @@ impl Session {
 
     fn acknowledge(&mut self, pkid: u16, qos: QoS, reason: Reason, user: Vec<(String, String)>) {
         if qos == QoS::ExactlyOnce {
-            self.marks.insert(pkid, true);
+            if let Some(acknowledged) = self.marks.get_mut(&pkid) {
+                *acknowledged = true;
+            }
             return self.reply(Reply::PubRec(pkid, reason));
         }
         self.reply(Reply::PubAck(pkid, reason, user));
