@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use edge_site::{Refused, Ticket, Topic, TopicError, TryAppendError};
+use edge_site::{Refused, Ticket, Topic, TopicError, TopicPartition, TryAppendError};
 use smol::io::{AsyncRead, AsyncWrite};
 
 use self::catch_up::{CatchUp, Caught};
@@ -82,6 +82,8 @@ enum Waiting {
 struct Sent {
     number: Option<u64>,
     bytes: usize,
+    /// QoS 0 records in it: counted if they are refused.
+    sheddable: Vec<(TopicPartition, u64)>,
     retained: Vec<RetainedItem>,
     at: Instant,
 }
@@ -93,6 +95,8 @@ struct UnderWay {
 
 /// Not acknowledged bytes of one connection; beyond it its socket waits.
 const UNDER_WAY_BYTES_MAX: usize = 1 << 20;
+/// Appends whose outcome a connection follows; the outcome of QoS 0 beyond them is not looked at.
+const UNDER_WAY_COUNT_MAX: usize = 1024;
 /// Read at most this much of a client whose publishes wait for room, to find its pings.
 const AHEAD_BYTES_MAX: usize = 128 << 10;
 /// Bytes of one read.
@@ -306,7 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let packet = decode(version, frame, header)?;
         match self.session.handle_packet(now_ms, packet) {
             Step::Idle => {}
-            Step::Store(publish) => self.store(publish, wall_ms),
+            Step::Store(publish) => self.store(now_ms, publish, wall_ms)?,
             Step::Subscribe(granted) => self.subscribe(&granted),
             Step::Unsubscribe(filters) => self.hub.unsubscribe(&self.mailbox, filters.iter()),
             Step::Close(close) => return Err(close),
@@ -315,7 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// A publish: QoS 0 goes to subscribers at once, all go to the log.
-    fn store(&mut self, publish: Publish, wall_ms: i64) {
+    fn store(&mut self, now_ms: u64, publish: Publish, wall_ms: i64) -> Result<(), Close> {
         let counters = &self.hub.counters;
         counters.publishes_in.add(1);
         counters.payload_bytes_in.add(publish.payload.len() as u64);
@@ -324,18 +328,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let make = || unpinned(&publish, client_id);
             self.hub.deliver_live(&publish.topic, client_id, make);
         }
-        self.gather(publish, wall_ms);
+        self.gather(now_ms, publish, wall_ms)
     }
 
-    fn gather(&mut self, publish: Publish, wall_ms: i64) {
+    fn gather(&mut self, now_ms: u64, publish: Publish, wall_ms: i64) -> Result<(), Close> {
         match self
             .intake
             .prepare(&self.hub, &publish, self.session.client_id())
         {
-            Ok(()) => self
-                .intake
-                .add(&self.hub, &mut self.session, publish, wall_ms),
-            Err(missing) => self.wait_for_topic(publish, missing),
+            Ok(()) => {}
+            Err(missing) => {
+                self.wait_for_topic(publish, missing);
+                return Ok(());
+            }
+        }
+        match self
+            .intake
+            .add(&self.hub, &mut self.session, publish, wall_ms)
+        {
+            Ok(()) => Ok(()),
+            Err((publish, refused)) => self.refuse(now_ms, &publish, refused),
         }
     }
 
@@ -413,19 +425,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let sent = Sent {
                 number,
                 bytes,
+                sheddable,
                 retained,
                 at: Instant::now(),
             };
             match self.hub.site.try_append(request) {
                 Ok(ticket) => self.under_way(ticket, sent),
-                Err(TryAppendError::Busy(_)) if is_sheddable => self.shed(&sheddable),
+                Err(TryAppendError::Busy(_)) if is_sheddable => self.shed(&sent.sheddable),
                 Err(TryAppendError::Busy(request)) => {
                     let site = self.hub.site.clone();
                     let append = Box::pin(async move { site.append(request).await });
                     self.waiting = Some(Waiting::Room { append, sent });
                 }
                 Err(TryAppendError::Refused(refused)) => {
-                    self.shed(&sheddable);
                     self.spent(now_ms, sent, Err(refused))?;
                 }
             }
@@ -438,14 +450,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn under_way(&mut self, ticket: Ticket, sent: Sent) {
-        // Nobody waits for QoS 0; its ticket may go.
         if sent.number.is_some() {
             self.under_way_bytes += sent.bytes;
-            self.under_way.push_back(UnderWay { ticket, sent });
+        } else if self.under_way.len() >= UNDER_WAY_COUNT_MAX {
+            // Nobody waits for QoS 0; its ticket may go.
+            return;
         }
+        self.under_way.push_back(UnderWay { ticket, sent });
     }
 
-    fn shed(&self, sheddable: &[(edge_site::TopicPartition, u64)]) {
+    fn shed(&self, sheddable: &[(TopicPartition, u64)]) {
         for (partition, count) in sheddable {
             self.hub.shed(Some(*partition), *count);
         }
@@ -519,7 +533,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         match outcome {
             Ok(()) => {
-                self.gather(publish, Hub::wall_ms());
+                self.gather(now_ms, publish, Hub::wall_ms())?;
                 self.batches.extend(self.intake.take());
                 self.append_batches(now_ms).map(drop)
             }
@@ -539,6 +553,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let sent = Sent {
             number: Some(number),
             bytes: 0,
+            sheddable: Vec::new(),
             retained: Vec::new(),
             at: Instant::now(),
         };
@@ -553,7 +568,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             progress = true;
             if let Some(UnderWay { sent, .. }) = self.under_way.pop_front() {
-                self.under_way_bytes -= sent.bytes;
+                if sent.number.is_some() {
+                    self.under_way_bytes -= sent.bytes;
+                }
                 self.spent(now_ms, sent, outcome)?;
             }
         }
@@ -563,6 +580,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// An append came to its end: retained messages move, acknowledgements leave.
     fn spent(&mut self, now_ms: u64, sent: Sent, outcome: Outcome) -> Result<(), Close> {
         self.hub.settle(&sent.retained, &outcome);
+        if outcome.is_err() {
+            self.shed(&sent.sheddable);
+        }
         let Some(number) = sent.number else {
             return Ok(());
         };
@@ -650,8 +670,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.name()
                 ),
                 Poll::Ready(Caught::Failed(what)) => {
-                    log::warn!("client {}: cannot catch up: {what}", self.name());
-                    break;
+                    if self.hub.may_say(self.session.client_id(), "behind") {
+                        log::warn!("client {}: cannot catch up: {what}", self.name());
+                    }
                 }
             }
             progress = true;

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use edge_site::{CommittedFrame, FrameReadError, FrameReader};
 
@@ -26,7 +27,12 @@ pub(crate) struct CatchUp {
     found: VecDeque<Delivery>,
     /// Everything up to this frame has been found.
     passed: u64,
+    /// The store could not be read; the next try is when this is over.
+    pause: Option<smol::Timer>,
 }
+
+/// Between two tries to read a store that fails.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What to do next.
 pub(crate) enum Caught {
@@ -48,6 +54,7 @@ impl CatchUp {
             reading: None,
             found: VecDeque::new(),
             passed: from.0.saturating_sub(1),
+            pause: None,
         }
     }
 
@@ -65,6 +72,10 @@ impl CatchUp {
             if self.try_go_live(hub, mailbox) {
                 return Poll::Ready(Caught::Live);
             }
+            if let Some(pause) = &mut self.pause {
+                std::task::ready!(Pin::new(pause).poll(cx));
+                self.pause = None;
+            }
             match self.poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(frame)) => {
@@ -76,7 +87,10 @@ impl CatchUp {
                     self.reader = Some(hub.site.frames(Some(first_index)));
                     return Poll::Ready(Caught::Gap { first_index });
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Caught::Failed(error.to_string())),
+                Poll::Ready(Err(error)) => {
+                    self.pause = Some(smol::Timer::after(PAUSE));
+                    return Poll::Ready(Caught::Failed(error.to_string()));
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use edge_site::{
-    AckLevel, AppendRequest, Record, Topic, TopicPartition, TopicTable, TopicWhenFull,
+    AckLevel, AppendRequest, Record, Refused, Topic, TopicPartition, TopicTable, TopicWhenFull,
 };
 use kafka_wire::partition_for_key;
 
@@ -43,8 +43,8 @@ pub(crate) struct RetainedItem {
 struct Class {
     level: AckLevel,
     relaxed: bool,
-    /// A topic that refuses when full goes alone, so that others are not refused with it.
-    alone: Option<TopicPartition>,
+    /// Topics that refuse when the store is full do not go with others that do not.
+    when_full: TopicWhenFull,
 }
 
 /// Where the messages of one MQTT topic go.
@@ -76,8 +76,8 @@ pub(crate) struct Intake {
 
 /// A request to the site has to stay under a megabyte, unless one record is larger.
 const REQUEST_BYTES_MAX: usize = 900_000;
-/// What a record costs beside its parts, roughly.
-const RECORD_BYTES: usize = 64;
+/// What a record costs beside its parts, at most.
+const RECORD_BYTES: usize = 100;
 /// More appends than this under way make relaxed ones urgent, so that their number stays small.
 const RELAXED_UNDER_WAY_MAX: usize = 32;
 
@@ -150,15 +150,31 @@ impl Intake {
         Ok(())
     }
 
-    /// Gathers a publish that was prepared, and stands it in the session's line.
-    pub(crate) fn add(&mut self, hub: &Hub, session: &mut Session, publish: Publish, wall_ms: i64) {
+    /// Gathers a publish that was prepared, and stands it in the session's line; gives it back
+    /// where it is too large for its topic.
+    pub(crate) fn add(
+        &mut self,
+        hub: &Hub,
+        session: &mut Session,
+        publish: Publish,
+        wall_ms: i64,
+    ) -> Result<(), (Publish, Refused)> {
         let Some(target) = self.target.take() else {
             debug_assert!(false, "a publish is prepared before it is added");
-            return;
+            return Ok(());
         };
+        let payload = Some(publish.payload.clone());
+        let client_id = session.client_id();
+        let record = to_record(&publish, client_id, target.key.clone(), payload, wall_ms);
+        let bytes_max = target.topic.config.max_message_bytes as usize;
+        let bytes = stored_bytes(&record);
+        if bytes > bytes_max {
+            self.target = Some(target);
+            return Err((publish, Refused::TooLarge { bytes, bytes_max }));
+        }
         let is_qos0 = publish.qos == QoS::AtMostOnce;
+        let bytes = if publish.retain { 2 * bytes } else { bytes };
         let class = class(&target, &publish, session.requests_under_way());
-        let bytes = record_bytes(&publish, &target);
         let batch = self.batch(class, bytes);
         if !is_qos0 || publish.retain {
             let number = *batch.number.get_or_insert_with(|| session.open_request());
@@ -174,16 +190,30 @@ impl Intake {
         if is_qos0 {
             batch.count_sheddable(target.partition);
         }
-        batch.push(hub, session.client_id(), &publish, &target, wall_ms);
+        batch.request.items.push((target.partition, record));
+        if publish.retain
+            && let Some(topic) = hub.retained_topic()
+        {
+            batch.push_retained(
+                hub,
+                session.client_id(),
+                &publish,
+                topic.partition(0),
+                wall_ms,
+            );
+        }
         self.target = Some(target);
         self.bytes += bytes;
+        Ok(())
     }
 
     fn batch(&mut self, class: Class, bytes: usize) -> &mut Batch {
         // QoS 0 rides with what is urgent anyway.
         let fits = |batch: &Batch| {
             let same = batch.class == class
-                || (class.relaxed && !batch.class.relaxed && batch.class.alone == class.alone);
+                || (class.relaxed
+                    && !batch.class.relaxed
+                    && batch.class.when_full == class.when_full);
             same && batch.bytes + bytes <= REQUEST_BYTES_MAX
         };
         let at = match self.batches.iter().rposition(fits) {
@@ -229,34 +259,13 @@ impl Batch {
         }
     }
 
-    fn push(
-        &mut self,
-        hub: &Hub,
-        client_id: &Bytes,
-        publish: &Publish,
-        target: &Target,
-        wall_ms: i64,
-    ) {
-        let payload = Some(publish.payload.clone());
-        let record = to_record(publish, client_id, target.key.clone(), payload, wall_ms);
-        if publish.retain
-            && let Some(topic) = hub.retained_topic()
-        {
-            let item = self.request.items.len() + 1;
-            self.request.items.push((target.partition, record));
-            self.push_retained(hub, client_id, publish, (topic.partition(0), item), wall_ms);
-        } else {
-            self.request.items.push((target.partition, record));
-        }
-    }
-
     /// The second record of a retained publish, in the same frame; an empty payload clears.
     fn push_retained(
         &mut self,
         hub: &Hub,
         client_id: &Bytes,
         publish: &Publish,
-        (partition, item): (TopicPartition, usize),
+        partition: TopicPartition,
         wall_ms: i64,
     ) {
         let is_message = !publish.payload.is_empty();
@@ -269,7 +278,7 @@ impl Batch {
         self.retained.push(RetainedItem {
             topic: Bytes::copy_from_slice(&publish.topic),
             token,
-            item,
+            item: self.request.items.len(),
             bytes: retained_bytes(&record),
             is_message,
         });
@@ -297,38 +306,26 @@ pub(crate) fn unpinned(publish: &Publish, client_id: &Bytes) -> Message {
 }
 
 fn class(target: &Target, publish: &Publish, under_way: usize) -> Class {
-    let refuses = target.topic.config.when_full == TopicWhenFull::Refuse;
-    let alone = refuses.then_some(target.partition);
-    match (publish.qos, publish.retain) {
-        (QoS::AtMostOnce, false) => Class {
-            level: AckLevel::Memory,
-            relaxed: true,
-            alone,
-        },
+    let (level, relaxed) = match (publish.qos, publish.retain) {
+        (QoS::AtMostOnce, false) => (AckLevel::Memory, true),
         // The index wants to know the offset, so this one has a ticket.
-        (QoS::AtMostOnce, true) => {
-            let relaxed = under_way < RELAXED_UNDER_WAY_MAX;
-            Class {
-                level: AckLevel::Disk,
-                relaxed,
-                alone,
-            }
-        }
-        _ => Class {
-            level: target.ack,
-            relaxed: false,
-            alone,
-        },
+        (QoS::AtMostOnce, true) => (AckLevel::Disk, under_way < RELAXED_UNDER_WAY_MAX),
+        _ => (target.ack, false),
+    };
+    Class {
+        level,
+        relaxed,
+        when_full: target.topic.config.when_full,
     }
 }
 
-fn record_bytes(publish: &Publish, target: &Target) -> usize {
-    let user = publish.properties.as_ref().map_or(0, |p| {
-        p.user
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum::<usize>()
-    });
-    let once = publish.payload.len() + publish.topic.len() + target.key.len() + user + RECORD_BYTES;
-    if publish.retain { 2 * once } else { once }
+/// What the site counts for a record, not less: it refuses a whole append for one that is too
+/// large.
+fn stored_bytes(record: &Record) -> usize {
+    let headers = record.headers.iter();
+    let headers: usize = headers
+        .map(|h| 8 + h.key.len() + h.value.as_ref().map_or(0, Bytes::len))
+        .sum();
+    let key = record.key.as_ref().map_or(0, Bytes::len);
+    key + record.value.as_ref().map_or(0, Bytes::len) + headers + RECORD_BYTES
 }

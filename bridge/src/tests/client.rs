@@ -28,13 +28,26 @@ impl Door {
         folder: tempfile::TempDir,
         change: impl FnOnce(&mut BridgeConfig),
     ) -> Door {
+        let mut config = Door::config();
+        change(&mut config);
+        Door::on_site(folder, SiteConfig::default(), config)
+    }
+
+    pub(super) fn config() -> BridgeConfig {
         let mut config = BridgeConfig::default();
         config.mqtt.listener = vec![ListenerConfig {
             address: "127.0.0.1:0".to_owned(),
             ..Default::default()
         }];
-        change(&mut config);
-        let (site, _) = Site::open(folder.path(), SiteConfig::default()).unwrap();
+        config
+    }
+
+    pub(super) fn on_site(
+        folder: tempfile::TempDir,
+        site_config: SiteConfig,
+        config: BridgeConfig,
+    ) -> Door {
+        let (site, _) = Site::open(folder.path(), site_config).unwrap();
         let bridge = smol::block_on(start(config, site.clone())).unwrap();
         Door {
             site,

@@ -158,3 +158,61 @@ fn a_mistake_closes_one_connection_and_nobody_else_sees_it() {
     good.publish("a", "x");
     assert_eq!(good.message().2, "x");
 }
+
+#[test]
+fn a_message_larger_than_its_topic_takes_concerns_only_itself() {
+    let door = Door::with(|config| {
+        config.routes = vec![crate::RouteConfig {
+            filter: "small/#".to_owned(),
+            topic: "small".to_owned(),
+            ..Default::default()
+        }];
+    });
+    let settings = [("max.message.bytes".to_owned(), "500".to_owned())].into();
+    smol::block_on(door.site.alter_topic("small", None, &settings)).unwrap();
+    let mut client = door.client_v5("dev7");
+    let large = [b'x'; 600];
+    let both = [
+        publish(5, 0x32, "else", 1, b"x"),
+        publish(5, 0x32, "small/a", 2, &large),
+    ];
+    client.send(&both.concat());
+    let mut codes = Vec::new();
+    while let Some(packet) = client.try_packet() {
+        codes.push(packet[0]);
+        if packet[0] == 0xe0 {
+            assert_eq!(packet[2], 0x95);
+        }
+    }
+    assert_eq!(codes.last(), Some(&0xe0));
+    assert_eq!(door.records("small").len(), 0);
+    for _ in 0..50 {
+        if door.records("mqtt").len() == 1 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("the other message is missing");
+}
+
+#[test]
+fn ten_thousand_half_open_sockets_cost_little_and_go_again() {
+    let door = Door::with(|config| config.mqtt.pre_auth_max = 64);
+    let mut good = door.client("good");
+    for _ in 0..100 {
+        // A hundred at once, so that the test does not need many files.
+        let mut sockets: Vec<_> = (0..100).map(|_| door.socket()).collect();
+        for (at, socket) in sockets.iter_mut().enumerate() {
+            // Those that were closed already may refuse it.
+            let _ = std::io::Write::write_all(&mut socket.stream, &[0x10, 60, 0][..at % 4]);
+        }
+        assert!(door.bridge.stats().pre_auth <= 64);
+        good.expect_alive();
+    }
+    let begun = Instant::now();
+    while door.bridge.stats().pre_auth > 0 {
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", door.bridge.stats());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    good.expect_alive();
+}
