@@ -127,7 +127,7 @@ const STORAGE: &[Key] = &[
     key(
         "bytes_max",
         r#""auto""#,
-        Kind::BytesAuto(16 * MIB, 64 * TIB),
+        Kind::BytesAuto(4 * MIB, 64 * TIB),
         "all slices together; auto = 25 % of the filesystem, at most 8GiB",
     ),
     key(
