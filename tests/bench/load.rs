@@ -17,7 +17,7 @@ use smol::{LocalExecutor, Timer};
 
 use crate::client;
 use crate::histogram::Histogram;
-use crate::payload::{self, Kind};
+use crate::payload::{Kind, Machine};
 
 /// Different payloads of one client.
 const VARIETY: usize = 512;
@@ -174,11 +174,11 @@ struct Client {
 impl Client {
     fn new(number: usize, shared: Rc<Shared>) -> Client {
         let load = shared.load;
-        let mut rng = fastrand::Rng::with_seed(number as u64 + 1);
+        let mut machine = Machine::new(load.kind, load.bytes, number as u64);
         let topic = format!("bench/c{number:03}/data");
         let (mut packets, mut starts) = (Vec::new(), Vec::new());
         for _ in 0..VARIETY {
-            let payload = payload::make(load.kind, load.bytes, &mut rng);
+            let payload = machine.next();
             let start = packets.len();
             client::publish(&mut packets, &topic, &payload, Some(1));
             starts.push((start, packets.len() - payload.len() - 2));

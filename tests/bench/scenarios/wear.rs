@@ -35,12 +35,14 @@ pub fn device(options: &Options) -> io::Result<Table> {
         let before = Counted::of(&gateway);
         let outcome = load::run(paced(&gateway, 10, RATE, MESSAGE_BYTES, options.seconds))?;
         let counted = Counted::of(&gateway).since(before);
+        let stored = gateway.number("/topics/0/stored_bytes");
         let ratio = counted.written / (counted.records * MESSAGE_BYTES as f64);
         let more = format!(
-            "{} {:.1} records and {:.0} B a commit",
+            "{} {:.1} records and {:.0} B a commit, stored {:.2} x",
             outcome.latencies(),
             counted.records / counted.commits,
-            counted.written / counted.commits
+            counted.written / counted.commits,
+            stored / (gateway.number("/log/records") * MESSAGE_BYTES as f64),
         );
         table.row(
             format!("device bytes per payload byte, {name}"),
