@@ -289,14 +289,13 @@ fn say_doors(mqtt: &[(std::net::SocketAddr, Anonymous)], admin: &admin::Admin) {
         };
         say(&format!("mqtt            {address}   {who}"));
     }
-    let http = if admin.doors.http.is_empty() {
-        "off".into()
-    } else {
-        admin.doors.http.join("  ")
-    };
-    say(&format!(
-        "http            {http}   read only: /health /ready /metrics /status"
-    ));
+    match admin.doors.http.as_slice() {
+        [] => say("http            off"),
+        addresses => say(&format!(
+            "http            {}   read only: /health /ready /metrics /status",
+            addresses.join("  ")
+        )),
+    }
     say(&format!("commands        {}", admin.doors.socket));
 }
 

@@ -115,19 +115,15 @@ pub async fn bind_http(address: &str) -> Result<Vec<(SocketAddr, TcpListener)>, 
     let Ok((host, port)) = units::parse_address(address) else {
         return Ok(Vec::new());
     };
-    let wanted = resolve(&host, port);
     let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
     let mut first_error = None;
-    for mut candidate in wanted {
+    for mut candidate in resolve(&host, port) {
         // Port 0 is the same free port on both addresses of localhost.
         if let (0, Some((first, _))) = (candidate.port(), bound.first()) {
             candidate.set_port(first.port());
         }
         match TcpListener::bind(candidate).await {
-            Ok(listener) => {
-                let real = listener.local_addr().unwrap_or(candidate);
-                bound.push((real, listener));
-            }
+            Ok(listener) => bound.push((listener.local_addr().unwrap_or(candidate), listener)),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(in_use(candidate, "--admin localhost:9884"));
             }
@@ -135,17 +131,14 @@ pub async fn bind_http(address: &str) -> Result<Vec<(SocketAddr, TcpListener)>, 
             Err(error) => first_error = first_error.or(Some((candidate, error))),
         }
     }
-    match (bound.is_empty(), first_error) {
-        (false, _) => Ok(bound),
-        (true, Some((candidate, error))) => Err(Failure::new(
-            Exit::UNAVAILABLE,
-            format!("cannot listen on {candidate} (admin.http): {error}"),
-        )),
-        (true, None) => Err(Failure::new(
-            Exit::UNAVAILABLE,
-            format!("no address found for admin.http: {address}"),
-        )),
+    if !bound.is_empty() {
+        return Ok(bound);
     }
+    let text = match first_error {
+        Some((candidate, error)) => format!("cannot listen on {candidate} (admin.http): {error}"),
+        None => format!("no address found for admin.http: {address}"),
+    };
+    Err(Failure::new(Exit::UNAVAILABLE, text))
 }
 
 /// `127.0.0.1:1883 is in use by mosquitto (pid 712)`, and how to get out.

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use edge_site::{CommitWatch, ReadError, RecordBatch, Site, Topic, TopicPartition};
+use edge_site::{CommitWatch, ReadError, Record, RecordBatch, Site, Topic, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::filter::Filter;
@@ -230,41 +230,45 @@ impl Tail {
 
     fn take_batch(&mut self, position: usize, batch: &RecordBatch, out: &mut Vec<u8>) {
         let cursor = &mut self.cursors[position];
-        let records = match batch.records(DECOMPRESSED_BYTES_MAX) {
-            Ok(records) => records,
+        match batch.records(DECOMPRESSED_BYTES_MAX) {
+            Ok(records) => {
+                for record in records {
+                    let Ok((offset, record)) = record else {
+                        let cursor = &self.cursors[position];
+                        failure(
+                            out,
+                            format!("{}@{}: damaged batch", cursor.name(), cursor.next),
+                        );
+                        break;
+                    };
+                    self.take_record(position, offset, &record, out);
+                }
+            }
             Err(error) => {
                 failure(
                     out,
                     format!("{}@{}: {error}", cursor.name(), batch.base_offset()),
                 );
-                cursor.next = batch.next_offset();
-                return;
-            }
-        };
-        for record in records {
-            let Ok((offset, record)) = record else {
-                failure(
-                    out,
-                    format!("{}@{}: damaged batch", cursor.name(), cursor.next),
-                );
-                break;
-            };
-            if offset < cursor.next || self.left == 0 {
-                continue;
-            }
-            if !self.query.follow && offset >= cursor.end {
-                break;
-            }
-            cursor.next = offset + 1;
-            let fits_key = |key: &String| record.key.as_deref() == Some(key.as_bytes());
-            let line = Line::new(&cursor.topic, cursor.partition.partition, offset, &record);
-            if self.query.key.as_ref().is_none_or(fits_key) && fits(self.filter.as_ref(), &line) {
-                write_line(out, &Streamed::Record(line));
-                self.left -= 1;
             }
         }
         if self.left > 0 {
-            cursor.next = batch.next_offset();
+            self.cursors[position].next = batch.next_offset();
+        }
+    }
+
+    /// Writes one record, unless it is before the cursor, behind the end or filtered out.
+    fn take_record(&mut self, position: usize, offset: i64, record: &Record, out: &mut Vec<u8>) {
+        let cursor = &mut self.cursors[position];
+        let behind_end = !self.query.follow && offset >= cursor.end;
+        if offset < cursor.next || behind_end || self.left == 0 {
+            return;
+        }
+        cursor.next = offset + 1;
+        let fits_key = |key: &String| record.key.as_deref() == Some(key.as_bytes());
+        let line = Line::new(&cursor.topic, cursor.partition.partition, offset, record);
+        if self.query.key.as_ref().is_none_or(fits_key) && fits(self.filter.as_ref(), &line) {
+            write_line(out, &Streamed::Record(line));
+            self.left -= 1;
         }
     }
 

@@ -26,39 +26,28 @@ pub fn sort_alarms(alarms: &mut [Alarm]) {
 /// How it is. `ready`: appends can be stored now. `alarms` sorted.
 pub fn verdict(report: &Report, ready: bool) -> Verdict {
     let serious = |alarm: &&Alarm| !NOTES.contains(&alarm.code.as_str());
-    let Some(worst) = report.alarms.iter().find(serious) else {
-        let degree = if ready {
-            Degree::Ok
-        } else {
-            Degree::NotStoring
-        };
-        return Verdict {
-            degree,
-            text: if ready { all_well(report) } else { starting() },
-        };
+    let worst = report.alarms.iter().find(serious);
+    let (degree, text) = match (worst, ready) {
+        (None, true) => (Degree::Ok, all_well(report)),
+        (None, false) => (Degree::NotStoring, starting()),
+        (Some(worst), false) => {
+            let text = format!("{} Messages are not stored.", full_stop(&worst.message));
+            (Degree::NotStoring, text)
+        }
+        (Some(worst), true) if worst.code.starts_with("central.") => {
+            (Degree::Degraded, link_down(report, worst))
+        }
+        (Some(worst), true) => (Degree::Degraded, served(report, worst)),
     };
-    if !ready {
-        let text = join([
-            Some(full_stop(&worst.message)),
-            Some("Messages are not stored.".into()),
-        ]);
-        return Verdict {
-            degree: Degree::NotStoring,
-            text,
-        };
-    }
-    let text = match worst.code.as_str() {
-        code if code.starts_with("central.") => link_down(report, worst),
-        _ => join([
-            Some(full_stop(&worst.message)),
-            Some("Devices are served.".into()),
-            room(report),
-        ]),
-    };
-    Verdict {
-        degree: Degree::Degraded,
-        text,
-    }
+    Verdict { degree, text }
+}
+
+/// Something is wrong that devices do not notice.
+fn served(report: &Report, worst: &Alarm) -> String {
+    let room = room(report)
+        .map(|room| format!(" {room}"))
+        .unwrap_or_default();
+    format!("{} Devices are served.{room}", full_stop(&worst.message))
 }
 
 fn starting() -> String {
@@ -126,17 +115,11 @@ fn messages(count: u64) -> String {
 }
 
 fn full_stop(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        // Sentences of alarms begin lower case; a name at their head stays as it is.
-        Some(_) if text.ends_with('.') => text.to_owned(),
-        Some(_) => format!("{text}."),
-        None => String::new(),
+    if text.ends_with('.') {
+        text.to_owned()
+    } else {
+        format!("{text}.")
     }
-}
-
-fn join<const N: usize>(parts: [Option<String>; N]) -> String {
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
