@@ -247,8 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.received.len() >= AHEAD_BYTES_MAX {
                 return Ok(false);
             }
-        } else if !self.session.has_room() {
-            // A client that does not read what it asked for is not read either.
+        } else if !self.session.is_read_by_client() {
             return Ok(false);
         }
         let progress =
@@ -438,7 +437,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.waiting = Some(Waiting::Room { append, sent });
                 }
                 Err(TryAppendError::Refused(refused)) => {
-                    self.spent(now_ms, sent, Err(refused))?;
+                    self.spent(now_ms, &sent, Err(refused))?;
                 }
             }
         }
@@ -479,7 +478,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.append_batches(now_ms).map(|_| true)
                 }
                 Poll::Ready(Err(refused)) => {
-                    self.spent(now_ms, sent, Err(refused))?;
+                    self.spent(now_ms, &sent, Err(refused))?;
                     self.append_batches(now_ms).map(|_| true)
                 }
             },
@@ -557,7 +556,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             retained: Vec::new(),
             at: Instant::now(),
         };
-        self.spent(now_ms, sent, Err(refused))
+        self.spent(now_ms, &sent, Err(refused))
     }
 
     fn poll_tickets(&mut self, cx: &mut Context, now_ms: u64) -> Polled {
@@ -571,14 +570,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 if sent.number.is_some() {
                     self.under_way_bytes -= sent.bytes;
                 }
-                self.spent(now_ms, sent, outcome)?;
+                self.spent(now_ms, &sent, outcome)?;
             }
         }
         Ok(progress)
     }
 
     /// An append came to its end: retained messages move, acknowledgements leave.
-    fn spent(&mut self, now_ms: u64, sent: Sent, outcome: Outcome) -> Result<(), Close> {
+    fn spent(&mut self, now_ms: u64, sent: &Sent, outcome: Outcome) -> Result<(), Close> {
         self.hub.settle(&sent.retained, &outcome);
         if outcome.is_err() {
             self.shed(&sent.sheddable);

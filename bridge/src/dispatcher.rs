@@ -4,6 +4,7 @@
 //! the index of retained messages, and leaves sessions that are too slow to `CatchUp`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,22 +84,15 @@ impl Dispatcher {
                 Some(Wanted::Yes) => deliver(hub, (frame.index, ordinal), batch),
                 Some(Wanted::No) | None => {}
             }
-            ordinal += batch.record_count() as u32;
+            ordinal += batch.record_count();
         }
     }
 
     fn kind_of(&mut self, hub: &Hub, id: TopicId) -> Option<Wanted> {
-        if !self.topics.contains_key(&id) {
-            let table = hub.site.topics();
-            let known = table.by_id(id)?;
-            let kind = match &*known.name {
-                retained::TOPIC => Kind::Retained,
-                _ if known.is_internal() => Kind::Internal,
-                name => Kind::Messages(hub.routes.filters_of(name)),
-            };
-            self.topics.insert(id, Topic { kind, wanted: None });
-        }
-        let topic = self.topics.get_mut(&id)?;
+        let topic = match self.topics.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(Topic::find(hub, id)?),
+        };
         let filters = match &topic.kind {
             Kind::Retained => return Some(Wanted::Retained),
             Kind::Internal => return Some(Wanted::No),
@@ -111,6 +105,19 @@ impl Dispatcher {
             })
         });
         Some(if wanted { Wanted::Yes } else { Wanted::No })
+    }
+}
+
+impl Topic {
+    fn find(hub: &Hub, id: TopicId) -> Option<Topic> {
+        let table = hub.site.topics();
+        let known = table.by_id(id)?;
+        let kind = match &*known.name {
+            retained::TOPIC => Kind::Retained,
+            _ if known.is_internal() => Kind::Internal,
+            name => Kind::Messages(hub.routes.filters_of(name)),
+        };
+        Some(Topic { kind, wanted: None })
     }
 }
 
@@ -148,7 +155,7 @@ pub(crate) fn deliveries_of(
     let table = hub.site.topics();
     for (partition, batch) in &frame.batches {
         let first = ordinal;
-        ordinal += batch.record_count() as u32;
+        ordinal += batch.record_count();
         if table
             .by_id(partition.topic)
             .is_none_or(|topic| topic.is_internal())
@@ -166,7 +173,7 @@ pub(crate) fn deliveries_of(
                 continue;
             }
             let make = || from_record(&record);
-            found.extend(hub.delivery_for(session, topic, sender(&record), make));
+            found.extend(hub.delivery_for(session, frame.index, topic, sender(&record), make));
         }
     }
     found

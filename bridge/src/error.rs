@@ -23,9 +23,9 @@ pub enum StartError {
         /// The setting they disagree about.
         setting: &'static str,
         /// The filter and value of the earlier route.
-        first: (String, String),
+        first: Box<(String, String)>,
         /// The filter and value of the later route.
-        second: (String, String),
+        second: Box<(String, String)>,
     },
     /// An address that is in use or does not exist here.
     Bind {
@@ -40,10 +40,11 @@ pub enum StartError {
 
 impl StartError {
     /// A value that cannot work.
+    #[allow(clippy::needless_pass_by_value)] // so that callers can say what they have
     pub(crate) fn config(
         key: impl Into<String>,
         allowed: impl Into<String>,
-        value: impl ToString,
+        value: impl fmt::Display,
     ) -> Self {
         StartError::Config {
             key: key.into(),

@@ -3,7 +3,7 @@
 //! Locks are held for moments and never across an await or while a client's bytes are parsed.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +30,8 @@ pub(crate) struct Subscriber {
     no_local: bool,
     retain_as_published: bool,
     subscription_id: Option<u32>,
+    /// Frames before this one were committed before it was subscribed.
+    from_index: u64,
 }
 
 /// What all connections share.
@@ -51,6 +53,8 @@ pub(crate) struct Hub {
     dispatching: AtomicU64,
     next_id: AtomicU64,
     retained_topic: OnceLock<Arc<Topic>>,
+    /// Bytes in all mailboxes.
+    queued_bytes: Arc<AtomicUsize>,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -90,6 +94,7 @@ impl Hub {
             dispatching: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             retained_topic: OnceLock::new(),
+            queued_bytes: Arc::default(),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             config,
@@ -121,7 +126,8 @@ impl Hub {
     /// Waits until the older connection is done, so that its messages and its will come first.
     pub(crate) async fn register(&self, client_id: &Bytes) -> Option<Registered> {
         let (sender, ended) = smol::channel::bounded(1);
-        let mailbox = Arc::new(Mailbox::new(self.next_id(), client_id.clone()));
+        let queued = self.queued_bytes.clone();
+        let mailbox = Arc::new(Mailbox::new(self.next_id(), client_id.clone(), queued));
         let older = {
             let mut clients = lock(&self.clients);
             let full = clients.len() >= self.config.mqtt.connections_max;
@@ -193,6 +199,10 @@ impl Hub {
             no_local: filter.no_local,
             retain_as_published: filter.retain_as_published,
             subscription_id: subscription.subscription_id,
+            from_index: match subscription.is_new {
+                true => self.site.frames(None).next_index(),
+                false => 0,
+            },
         };
         let mut subscriptions = self
             .subscriptions
@@ -277,6 +287,9 @@ impl Hub {
         };
         let mut shed = 0;
         for matched in matched {
+            if matched.is_too_new_for(position.0, &message) {
+                continue;
+            }
             let mailbox = matched.mailbox.clone();
             let delivery = matched.delivery(&message);
             if delivery.qos == QoS::AtMostOnce {
@@ -294,6 +307,7 @@ impl Hub {
     pub(crate) fn delivery_for(
         &self,
         session: u64,
+        index: u64,
         topic: &[u8],
         client_id: &[u8],
         make: impl FnOnce() -> Option<Message>,
@@ -302,7 +316,11 @@ impl Hub {
         if matched.qos == QoS::AtMostOnce {
             return None;
         }
-        Some(matched.delivery(&Arc::new(make()?)))
+        let message = Arc::new(make()?);
+        if matched.is_too_new_for(index, &message) {
+            return None;
+        }
+        Some(matched.delivery(&message))
     }
 
     /// Who gets a message: each session once, with the best of its subscriptions that match.
@@ -322,6 +340,7 @@ impl Hub {
                 qos: subscriber.qos,
                 retain_as_published: subscriber.retain_as_published,
                 subscription_ids: subscriber.subscription_id.into_iter().collect(),
+                from_index: subscriber.from_index,
             });
         });
         drop(subscriptions);
@@ -469,9 +488,16 @@ struct Matched {
     qos: QoS,
     retain_as_published: bool,
     subscription_ids: Vec<u32>,
+    from_index: u64,
 }
 
 impl Matched {
+    /// What was committed before a subscription is not for it, though the dispatcher may not be
+    /// there yet. A retained message is: the index may not have had it when it was subscribed.
+    fn is_too_new_for(&self, index: u64, message: &Message) -> bool {
+        index < self.from_index && !message.publish.retain
+    }
+
     /// Quality is the lower of published and subscribed; a live message is not a retained one.
     fn delivery(self, message: &Arc<Message>) -> Delivery {
         Delivery {
@@ -491,6 +517,7 @@ fn merge_overlapping(all: &mut Vec<Matched>) {
         }
         kept.qos = kept.qos.max(next.qos);
         kept.retain_as_published |= next.retain_as_published;
+        kept.from_index = kept.from_index.min(next.from_index);
         kept.subscription_ids.append(&mut next.subscription_ids);
         true
     });

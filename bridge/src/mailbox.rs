@@ -6,6 +6,7 @@
 //! connection reads the log until it has caught up.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
@@ -57,6 +58,8 @@ pub(crate) struct Mailbox {
     pub(crate) id: u64,
     pub(crate) client_id: Bytes,
     contents: Mutex<Contents>,
+    /// Bytes in all mailboxes together.
+    all_bytes: Arc<AtomicUsize>,
 }
 
 /// What is in it; seen by the owner under its lock.
@@ -67,14 +70,17 @@ pub(crate) struct Contents {
     pub(crate) signal: Option<Signal>,
     live_bytes: usize,
     committed_bytes: usize,
+    all_bytes: Arc<AtomicUsize>,
     waker: Option<Waker>,
 }
 
 /// Each of the two queues holds at most this.
 const QUEUE_BYTES_MAX: usize = 256 << 10;
+/// The queues of all mailboxes hold at most this.
+const ALL_BYTES_MAX: usize = 32 << 20;
 
 impl Mailbox {
-    pub(crate) fn new(id: u64, client_id: Bytes) -> Mailbox {
+    pub(crate) fn new(id: u64, client_id: Bytes, all_bytes: Arc<AtomicUsize>) -> Mailbox {
         let contents = Contents {
             live: VecDeque::new(),
             committed: VecDeque::new(),
@@ -82,12 +88,14 @@ impl Mailbox {
             signal: None,
             live_bytes: 0,
             committed_bytes: 0,
+            all_bytes: all_bytes.clone(),
             waker: None,
         };
         Mailbox {
             id,
             client_id,
             contents: Mutex::new(contents),
+            all_bytes,
         }
     }
 
@@ -97,7 +105,7 @@ impl Mailbox {
         let waker = {
             let mut contents = self.lock();
             let bytes = delivery.bytes();
-            if contents.live_bytes + bytes > QUEUE_BYTES_MAX && !contents.live.is_empty() {
+            if self.is_full(contents.live_bytes, bytes) {
                 return false;
             }
             contents.live_bytes += bytes;
@@ -117,8 +125,7 @@ impl Mailbox {
                 _ => return,
             }
             let bytes = delivery.bytes();
-            if contents.committed_bytes + bytes > QUEUE_BYTES_MAX && !contents.committed.is_empty()
-            {
+            if self.is_full(contents.committed_bytes, bytes) {
                 contents.fall_behind(position);
             } else {
                 contents.committed_bytes += bytes;
@@ -139,9 +146,30 @@ impl Mailbox {
         wake(waker);
     }
 
+    /// An empty queue takes a message of any size.
+    fn is_full(&self, queued_bytes: usize, bytes: usize) -> bool {
+        if queued_bytes == 0 {
+            self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
+            return false;
+        }
+        let full = queued_bytes + bytes > QUEUE_BYTES_MAX
+            || self.all_bytes.load(Ordering::Relaxed) + bytes > ALL_BYTES_MAX;
+        if !full {
+            self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        full
+    }
+
     /// For the owner.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Contents> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Contents {
+    fn drop(&mut self) {
+        let left = self.live_bytes + self.committed_bytes;
+        self.all_bytes.fetch_sub(left, Ordering::Relaxed);
     }
 }
 
@@ -163,6 +191,8 @@ impl Contents {
     pub(crate) fn pop_live(&mut self) -> Option<Delivery> {
         let delivery = self.live.pop_front()?;
         self.live_bytes -= delivery.bytes();
+        self.all_bytes
+            .fetch_sub(delivery.bytes(), Ordering::Relaxed);
         if self.live.is_empty() {
             self.live = VecDeque::new();
         }
@@ -172,6 +202,8 @@ impl Contents {
     pub(crate) fn pop_committed(&mut self) -> Option<Delivery> {
         let delivery = self.committed.pop_front()?;
         self.committed_bytes -= delivery.bytes();
+        self.all_bytes
+            .fetch_sub(delivery.bytes(), Ordering::Relaxed);
         if self.committed.is_empty() {
             self.committed = VecDeque::new();
         }
@@ -183,3 +215,6 @@ impl Contents {
         self.standing = Standing::Behind { from };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -356,8 +356,8 @@ fn check_conflicts(configs: &[RouteConfig]) -> Result<(), StartError> {
                 return Err(StartError::RouteConflict {
                     topic: config.topic.clone(),
                     setting,
-                    first: (first.filter.clone(), theirs),
-                    second: (config.filter.clone(), ours),
+                    first: Box::new((first.filter.clone(), theirs)),
+                    second: Box::new((config.filter.clone(), ours)),
                 });
             }
         }

@@ -153,6 +153,8 @@ pub(crate) const TOPIC_ALIAS_MAX: u16 = 10;
 const WINDOW_MAX: usize = 64;
 /// Beyond this many bytes waiting for the socket nothing more is delivered.
 const TRANSMIT_BYTES_HIGH: usize = 64 << 10;
+/// Beyond this many bytes, all of them acknowledgements, the client is not read either.
+const TRANSMIT_BYTES_MAX: usize = 1 << 20;
 
 /// What the client asked for and did not get in full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -339,7 +341,7 @@ impl Session {
             && let Some(acknowledged) = self.marks.get(&publish.pkid)
         {
             if *acknowledged {
-                self.reply(Reply::PubRec(publish.pkid, Reason::SUCCESS));
+                self.reply(&Reply::PubRec(publish.pkid, Reason::SUCCESS));
             }
             return Step::Idle;
         }
@@ -475,9 +477,9 @@ impl Session {
             if let Some(acknowledged) = self.marks.get_mut(&pkid) {
                 *acknowledged = true;
             }
-            return self.reply(Reply::PubRec(pkid, reason));
+            return self.reply(&Reply::PubRec(pkid, reason));
         }
-        self.reply(Reply::PubAck(pkid, reason, user));
+        self.reply(&Reply::PubAck(pkid, reason, user));
     }
 
     fn handle_puback(&mut self, pkid: u16) -> Step {
@@ -490,7 +492,7 @@ impl Session {
     fn handle_pubrel(&mut self, pkid: u16) -> Step {
         let known = self.marks.remove(&pkid).is_some();
         let reason = if known { Reason::SUCCESS } else { Reason(0x92) };
-        self.reply(Reply::PubComp(pkid, reason));
+        self.reply(&Reply::PubComp(pkid, reason));
         Step::Idle
     }
 
@@ -515,7 +517,7 @@ impl Session {
                 is_new,
             });
         }
-        self.reply(Reply::SubAck(subscribe.pkid, reasons));
+        self.reply(&Reply::SubAck(subscribe.pkid, reasons));
         Step::Subscribe(granted)
     }
 
@@ -546,7 +548,7 @@ impl Session {
                 reasons.push(Reason::NO_SUBSCRIPTION_EXISTED);
             }
         }
-        self.reply(Reply::UnsubAck(pkid, reasons));
+        self.reply(&Reply::UnsubAck(pkid, reasons));
         Step::Unsubscribe(removed)
     }
 
@@ -554,7 +556,7 @@ impl Session {
         if self.pings_answered_ahead > 0 {
             self.pings_answered_ahead -= 1;
         } else {
-            self.reply(Reply::PingResp);
+            self.reply(&Reply::PingResp);
         }
         Step::Idle
     }
@@ -563,7 +565,7 @@ impl Session {
     pub(crate) fn handle_ping_ahead(&mut self, now_ms: u64) {
         self.last_packet_ms = now_ms;
         self.pings_answered_ahead += 1;
-        self.reply(Reply::PingResp);
+        self.reply(&Reply::PingResp);
     }
 
     fn handle_disconnect(&mut self, reason: Reason, session_expiry_s: Option<u32>) -> Step {
@@ -584,6 +586,11 @@ impl Session {
             what: "the client disconnected",
             cause,
         })
+    }
+
+    /// Whether the client reads its acknowledgements, so that it may be read, too.
+    pub(crate) fn is_read_by_client(&self) -> bool {
+        self.transmit.len() < TRANSMIT_BYTES_MAX
     }
 
     /// Whether a QoS 0 message may be written now.
@@ -666,7 +673,7 @@ impl Session {
     /// Tells the client why the connection ends, where its version can.
     pub(crate) fn handle_close(&mut self, close: &Close) {
         if !matches!(close.cause, Cause::Client | Cause::ClientWithWill) {
-            self.reply(Reply::Disconnect(close.reason));
+            self.reply(&Reply::Disconnect(close.reason));
         }
     }
 
@@ -680,8 +687,8 @@ impl Session {
         self.acks.len()
     }
 
-    fn reply(&mut self, reply: Reply) {
-        encode_for(self.version, &reply, &mut self.transmit);
+    fn reply(&mut self, reply: &Reply) {
+        encode_for(self.version, reply, &mut self.transmit);
     }
 }
 

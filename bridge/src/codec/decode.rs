@@ -37,7 +37,10 @@ pub(crate) fn decode_connect(frame: BytesMut, header: usize) -> Result<Connect, 
         will: will.map(|will| convert_will(will, will_properties)),
         user: checked.user,
         password: checked.password,
-        properties: properties.map(connect_properties).unwrap_or_default(),
+        properties: properties
+            .as_ref()
+            .map(connect_properties)
+            .unwrap_or_default(),
     })
 }
 
@@ -51,7 +54,7 @@ pub(crate) fn decode(
     guard::check(version, first, &frame[header..])?;
     match first >> 4 {
         12 => return Ok(Packet::PingReq),
-        14 => return disconnect(version, frame, header),
+        14 => return disconnect(version, &frame, header),
         _ => {}
     }
     // The codec keeps quality and packet id of a PUBLISH to itself.
@@ -91,7 +94,7 @@ fn read(version: Version, frame: &mut BytesMut) -> Result<theirs::Packet, Violat
 }
 
 /// The codec mistakes the one-byte form of MQTT 5's DISCONNECT, so it is read here.
-fn disconnect(version: Version, frame: BytesMut, header: usize) -> Result<Packet, Violation> {
+fn disconnect(version: Version, frame: &BytesMut, header: usize) -> Result<Packet, Violation> {
     let body = &frame[header..];
     let reason = Reason(body.first().copied().unwrap_or(0));
     let session_expiry_s = if version == Version::V5 && body.len() > 1 {
@@ -182,7 +185,7 @@ fn convert_will(will: theirs::LastWill, properties: Option<theirs::LastWillPrope
     Will { delay_s, publish }
 }
 
-fn connect_properties(from: theirs::ConnectProperties) -> ConnectProperties {
+fn connect_properties(from: &theirs::ConnectProperties) -> ConnectProperties {
     ConnectProperties {
         session_expiry_s: from.session_expiry_interval.unwrap_or(0),
         receive_maximum: from.receive_maximum.unwrap_or(u16::MAX),

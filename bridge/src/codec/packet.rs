@@ -13,7 +13,8 @@ pub enum Version {
     V5,
 }
 
-/// Quality of service.
+/// Quality of service, by the names of the standard.
+#[allow(clippy::enum_variant_names)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QoS {
     /// 0

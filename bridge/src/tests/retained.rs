@@ -78,7 +78,11 @@ fn retained_messages_are_there_after_a_restart() {
 #[test]
 fn mqtt_5_says_when_it_wants_retained_messages() {
     let door = Door::open();
+    let mut watcher = door.client("watcher");
+    watcher.subscribe("a", 1);
     set(&mut door.client("dev7"), "a", "x");
+    // It has gone by live.
+    watcher.message();
     let mut client = door.client_v5("late");
     let subscribe =
         |pkid: u8, options: u8| frame(0x82, &[&[0, pkid, 0][..], &text(b"a"), &[options]].concat());

@@ -12,14 +12,17 @@ use crate::codec::packet::{Connect, Packet, Publish, QoS, Version};
 #[derive(Debug, PartialEq, Eq)]
 enum Theirs {
     V4(v3::Packet),
-    V5(v5::Packet),
+    V5(Box<v5::Packet>),
 }
 
 /// `None` = refused, or more bytes wanted though the frame is whole.
 fn theirs(version: Version, bytes: &[u8]) -> Option<Theirs> {
     match version {
         Version::V4 => v3::Packet::decode(bytes).ok().flatten().map(Theirs::V4),
-        Version::V5 => v5::Packet::decode(bytes).ok().flatten().map(Theirs::V5),
+        Version::V5 => v5::Packet::decode(bytes)
+            .ok()
+            .flatten()
+            .map(|packet| Theirs::V5(Box::new(packet))),
     }
 }
 
@@ -74,7 +77,10 @@ fn same(ours: &Verdict, theirs: &Theirs) -> bool {
                     user,
                 )
         }
-        (Verdict::Connect(ours), Theirs::V5(v5::Packet::Connect(theirs))) => {
+        (Verdict::Connect(ours), Theirs::V5(theirs)) => {
+            let v5::Packet::Connect(theirs) = &**theirs else {
+                return false;
+            };
             let properties = &theirs.properties;
             let user = theirs.username.as_deref();
             ours.properties.session_expiry_s == properties.session_expiry_interval.unwrap_or(0)

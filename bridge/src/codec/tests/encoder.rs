@@ -10,6 +10,7 @@ use crate::codec::packet::{
 };
 use crate::codec::{Delivered, encode_for, encode_publish, publish_bytes};
 
+#[allow(clippy::needless_pass_by_value)] // reads better
 fn written(version: Version, reply: Reply) -> Vec<u8> {
     let mut buffer = BytesMut::new();
     encode_for(version, &reply, &mut buffer);

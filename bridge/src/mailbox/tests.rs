@@ -1,0 +1,76 @@
+//! Room in a mailbox: what is shed, what falls behind, what is given back.
+
+use super::*;
+use crate::codec::packet::Publish;
+
+fn delivery(payload_bytes: usize) -> Delivery {
+    let publish = Publish {
+        payload: vec![7; payload_bytes].into(),
+        ..Default::default()
+    };
+    Delivery {
+        message: Arc::new(Message {
+            publish,
+            client_id: Bytes::new(),
+        }),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        subscription_ids: Vec::new(),
+    }
+}
+
+fn mailbox(all_bytes: &Arc<AtomicUsize>) -> Mailbox {
+    Mailbox::new(1, Bytes::from_static(b"dev7"), all_bytes.clone())
+}
+
+#[test]
+fn a_session_falls_behind_at_the_message_that_found_no_room() {
+    let all_bytes = Arc::default();
+    let mailbox = mailbox(&all_bytes);
+    for ordinal in 0..4 {
+        mailbox.push_committed((7, ordinal), delivery(100_000));
+    }
+    mailbox.push_committed((8, 0), delivery(1));
+    let mut contents = mailbox.lock();
+    assert_eq!(contents.standing, Standing::Behind { from: (7, 2) });
+    assert_eq!(contents.committed.len(), 2);
+    while contents.pop_committed().is_some() {}
+    assert_eq!(all_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_live_message_that_finds_no_room_is_shed() {
+    let all_bytes = Arc::default();
+    let mailbox = mailbox(&all_bytes);
+    assert!(mailbox.push_live(delivery(1_000_000)));
+    assert!(!mailbox.push_live(delivery(1)));
+    assert!(mailbox.lock().pop_live().is_some());
+    assert!(mailbox.push_live(delivery(1)));
+    drop(mailbox);
+    assert_eq!(all_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn all_mailboxes_together_have_a_limit() {
+    let all_bytes = Arc::new(AtomicUsize::new(ALL_BYTES_MAX));
+    let mailbox = mailbox(&all_bytes);
+    assert!(mailbox.push_live(delivery(1)), "an empty mailbox takes one");
+    assert!(!mailbox.push_live(delivery(1)));
+}
+
+#[test]
+fn messages_before_the_place_where_it_went_live_are_not_for_it() {
+    let mailbox = mailbox(&Arc::default());
+    mailbox.lock().standing = Standing::Live { from: (9, 0) };
+    mailbox.push_committed((8, 3), delivery(1));
+    mailbox.push_committed((9, 0), delivery(1));
+    assert_eq!(mailbox.lock().committed.len(), 1);
+}
+
+#[test]
+fn the_first_word_stands() {
+    let mailbox = mailbox(&Arc::default());
+    mailbox.signal(Signal::TakenOver);
+    mailbox.signal(Signal::Stop);
+    assert_eq!(mailbox.lock().signal, Some(Signal::TakenOver));
+}
