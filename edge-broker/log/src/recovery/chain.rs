@@ -64,6 +64,7 @@ pub struct Verdict {
 
 /// Judges all writes, given the last one known to have been durable.
 pub fn judge(sections: &[Section], durable: u64) -> Verdict {
+    let sections = &without_copied(sections);
     let mut verdict = Verdict {
         counts: vec![Vec::new(); sections.len()],
         ..Verdict::default()
@@ -71,6 +72,29 @@ pub fn judge(sections: &[Section], durable: u64) -> Verdict {
     follow_back(sections, durable, &mut verdict);
     follow_on(sections, durable, &mut verdict);
     verdict
+}
+
+/// A closed slice holds all that counts between its ends; what open ones have of it are leftovers
+/// of what was copied there.
+fn without_copied(sections: &[Section]) -> Vec<Section> {
+    let closed: Vec<RangeInclusive<u64>> = sections
+        .iter()
+        .filter_map(|section| match section {
+            Section::Closed {
+                continues,
+                last_sequence,
+                ..
+            } => Some(continues + 1..=*last_sequence),
+            Section::Open { .. } => None,
+        })
+        .collect();
+    let mut sections = sections.to_vec();
+    for section in &mut sections {
+        if let Section::Open { writes, .. } = section {
+            writes.retain(|write| !closed.iter().any(|range| range.contains(&write.sequence)));
+        }
+    }
+    sections
 }
 
 struct Back {

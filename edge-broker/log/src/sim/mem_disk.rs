@@ -384,7 +384,22 @@ impl Inner {
             cut_file(&mut rng, file);
         }
         self.files.retain(|_, file| file.current.is_some());
+        self.remove_orphaned_files();
         self.rng = rng;
+    }
+}
+
+impl Inner {
+    /// Files in the folder of a slice go with it.
+    fn remove_orphaned_files(&mut self) {
+        let slices = &self.slices;
+        self.files.retain(|name, _| {
+            let folder = name
+                .strip_prefix("slices/")
+                .and_then(|rest| rest.split('/').next());
+            let number = folder.and_then(|number| number.parse().ok());
+            number.is_none_or(|number: u64| slices.contains_key(&number))
+        });
     }
 }
 
@@ -665,6 +680,7 @@ impl Disk for MemDisk {
             SyncOutcome::Works => {}
         }
         inner.slices.retain(|_, slice| !slice.removed);
+        inner.remove_orphaned_files();
         inner
             .slices
             .values_mut()
