@@ -217,12 +217,6 @@ impl SliceIndex {
             })
         })
     }
-
-    /// About what it takes in memory.
-    pub fn memory_bytes(&self) -> usize {
-        let batches: usize = self.partitions.values().map(Vec::capacity).sum();
-        self.frames.capacity() * size_of::<FramePlace>() + batches * size_of::<BatchPlace>()
-    }
 }
 
 /// Reads of a record batch what an index needs; the batch was checked at the door.

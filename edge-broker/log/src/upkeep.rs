@@ -311,6 +311,7 @@ impl<D: Disk> Store<D> {
             .map(|entry| entry.number)
             .collect();
         for number in dead.into_iter().rev() {
+            raise_first_index(&mut catalog, number);
             let gone = take_out(&mut catalog, number, false);
             self.upkeep.gone.extend(gone);
             self.upkeep.report.dropped += 1;
@@ -413,6 +414,7 @@ impl<D: Disk> Store<D> {
     fn note_rewritten(&mut self, old: &[u64], copied: Option<(u64, Box<Summary>)>) {
         let mut catalog = self.shared.catalog_mut();
         for number in old {
+            raise_first_index(&mut catalog, *number);
             let gone = take_out(&mut catalog, *number, false);
             self.upkeep.gone.extend(gone);
             self.upkeep.report.rewritten += 1;
@@ -476,6 +478,13 @@ fn source(catalog: &Catalog, number: u64) -> Option<Source> {
     })
 }
 
+/// The entries of a slice are no longer raft's.
+fn raise_first_index(catalog: &mut Catalog, number: u64) {
+    let entry = catalog.get(number).filter(|entry| !entry.summary.reduced);
+    let next = entry.map_or(0, |entry| entry.last_index() + 1);
+    catalog.first_index = catalog.first_index.max(next);
+}
+
 /// Takes a slice out of the catalog; older slices are to remember what it voided in them.
 fn take_out(catalog: &mut Catalog, number: u64, quarantine: bool) -> Option<Gone> {
     let entry = catalog.remove(number)?;
@@ -493,9 +502,6 @@ fn take_out(catalog: &mut Catalog, number: u64, quarantine: bool) -> Option<Gone
     let voided = voided
         .map(|source| (source.number, source.summary))
         .collect();
-    if !entry.summary.reduced {
-        catalog.first_index = catalog.first_index.max(entry.last_index() + 1);
-    }
     Some(Gone {
         number,
         voided,

@@ -14,7 +14,8 @@ use crate::{DiskError, Slice, VALUE_BYTES_MAX};
 
 /// A slice in a sled Db.
 pub struct SledSlice {
-    db: sled::Db,
+    /// Taken when the slice is dropped.
+    db: Option<sled::Db>,
     /// Our own handle of sled's `db` file, for the sync that sled does not do.
     file: File,
     path: PathBuf,
@@ -51,10 +52,7 @@ impl SledSlice {
         File::open(&conf)
             .and_then(|file| file.sync_all())
             .map_err(io_error("sync", &conf))?;
-        slice
-            .db
-            .flush()
-            .map_err(|error| sled_error("flush", error))?;
+        slice.ask("flush", |db| db.flush().map(|_| ()))?;
         slice.file.sync_all().map_err(io_error("sync", path))?;
         sync_folder(path)?;
         path.parent().map_or(Ok(()), sync_folder)?;
@@ -82,7 +80,7 @@ impl SledSlice {
             .open(path.join("db"));
         let file = file.map_err(io_error("open", path))?;
         Ok(SledSlice {
-            db,
+            db: Some(db),
             file,
             path: path.to_path_buf(),
         })
@@ -217,41 +215,57 @@ fn read_around_errors(file: &File) -> Vec<u8> {
     bytes
 }
 
+impl SledSlice {
+    /// Asks sled for something; a panic of its is an error of this slice, not of the gateway.
+    fn ask<T>(
+        &self,
+        what: &str,
+        act: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, DiskError> {
+        let Some(db) = self.db.as_ref() else {
+            return Err(DiskError::Io("slice is closed".into()));
+        };
+        match catch_unwind(AssertUnwindSafe(|| act(db))) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(sled_error(what, error)),
+            Err(_) => Err(DiskError::Damaged(format!("sled panicked: {what}"))),
+        }
+    }
+}
+
+impl Drop for SledSlice {
+    fn drop(&mut self) {
+        // sled panics when the sync of its last handle fails; what was promised was synced before.
+        let db = self.db.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
 impl Slice for SledSlice {
     fn put(&self, sequence: u64, values: &[u8]) -> Result<(), DiskError> {
-        for (part, value) in values.chunks(VALUE_BYTES_MAX).enumerate() {
-            let done = self.db.insert(key(sequence, part as u32), value);
-            done.map_err(|error| sled_error("write", error))?;
-        }
-        Ok(())
+        self.ask("write", |db| {
+            for (part, value) in values.chunks(VALUE_BYTES_MAX).enumerate() {
+                db.insert(key(sequence, part as u32), value)?;
+            }
+            Ok(())
+        })
     }
 
     fn sync(&self) -> Result<(), DiskError> {
         // sled's flush writes its buffers out and calls `sync_file_range`, which is no sync.
-        self.db
-            .flush()
-            .map_err(|error| sled_error("flush", error))?;
+        self.ask("flush", |db| db.flush().map(|_| ()))?;
         self.file.sync_data().map_err(io_error("sync", &self.path))
     }
 
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError> {
-        let got = catch_unwind(AssertUnwindSafe(|| self.db.get(key(sequence, part))));
-        match got {
-            Ok(Ok(value)) => Ok(value.map(|value| value.to_vec())),
-            Ok(Err(error)) => Err(sled_error("read", error)),
-            Err(_) => Err(DiskError::Damaged(format!(
-                "sled panicked on write {sequence}"
-            ))),
-        }
+        self.ask("read", |db| {
+            Ok(db.get(key(sequence, part))?.map(|value| value.to_vec()))
+        })
     }
 
     fn next_key(&self, after: (u64, u32)) -> Result<Option<(u64, u32)>, DiskError> {
-        let next = catch_unwind(AssertUnwindSafe(|| self.db.get_gt(key(after.0, after.1))));
-        match next {
-            Ok(Ok(found)) => Ok(found.and_then(|(key, _)| key_parts(&key))),
-            Ok(Err(error)) => Err(sled_error("read", error)),
-            Err(_) => Err(DiskError::Damaged("sled panicked on a scan".into())),
-        }
+        let next = self.ask("scan", |db| db.get_gt(key(after.0, after.1)))?;
+        Ok(next.and_then(|(key, _)| key_parts(&key)))
     }
 
     fn prove(&self) -> Result<(), DiskError> {

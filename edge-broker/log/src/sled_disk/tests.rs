@@ -1,12 +1,18 @@
 //! Real slices in temporary folders.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::slice::SledSlice;
-use crate::{Entry, EntryKind, HardState, SledDisk, Store, StoreConfig};
+use crate::{
+    Checkpoint, Entry, EntryKind, FRAME_LEVEL, FrameBuilder, FrameHeader, HardState, Maintained,
+    ReadError, Recovery, SledDisk, Store, StoreConfig, TopicId, TopicPartition,
+};
 
 fn config() -> StoreConfig {
     StoreConfig {
@@ -19,45 +25,166 @@ fn config() -> StoreConfig {
     }
 }
 
-fn entries(indexes: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {
-    let data = |index: u64| Bytes::from(vec![index as u8; bytes]);
-    indexes
-        .map(|index| Entry {
-            index,
-            term: 1,
-            kind: EntryKind::Normal,
-            data: data(index),
-        })
-        .collect()
+fn open(dir: &Path) -> (Store<SledDisk>, Recovery) {
+    Store::open(SledDisk::open(dir, &config()).unwrap(), config()).unwrap()
 }
 
-#[test]
-fn what_is_persisted_is_there_after_reopening() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, recovery) =
-        Store::open(SledDisk::open(dir.path(), &config()).unwrap(), config()).unwrap();
-    assert!(recovery.clean && recovery.lost.is_empty());
+const PARTITION: TopicPartition = TopicPartition {
+    topic: TopicId::from_u128(7),
+    partition: 0,
+};
+
+/// An entry whose frame holds one batch of one record, at offset `index - 1`.
+fn entry(index: u64, bytes: usize) -> Entry {
+    let mut batch = vec![0; 61];
+    batch[..8].copy_from_slice(&(index as i64 - 1).to_be_bytes());
+    batch[8..12].copy_from_slice(&(49 + bytes as i32).to_be_bytes());
+    batch[16] = 2;
+    batch[35..43].copy_from_slice(&(index as i64 * 10).to_be_bytes());
+    batch[57..61].copy_from_slice(&1_i32.to_be_bytes());
+    let mut rng = fastrand::Rng::with_seed(index);
+    batch.extend((0..bytes).map(|_| rng.u8(..)));
+    let header = FrameHeader {
+        level: FRAME_LEVEL,
+        proposer_term: 1,
+        store_id: 1,
+        first_intake: index,
+        site_time_ms: 0,
+        boot_id: 1,
+        boot_ms: 0,
+    };
+    let mut frame = FrameBuilder::new(&header);
+    frame.push_batch(PARTITION, &batch);
+    Entry {
+        index,
+        term: 1,
+        kind: EntryKind::Normal,
+        data: frame.finish(),
+    }
+}
+
+fn entries(indexes: std::ops::Range<u64>) -> Vec<Entry> {
+    indexes.map(|index| entry(index, 10_000)).collect()
+}
+
+/// A store of 100 entries of 10 kB, over several slices.
+fn filled(dir: &Path) -> Store<SledDisk> {
+    let (mut store, _) = open(dir);
     for at in 0..10 {
-        let entries = entries(at * 10 + 1..at * 10 + 11, 10_000);
+        let entries = entries(at * 10 + 1..at * 10 + 11);
         let hard_state = HardState {
             term: 1,
             vote: 1,
             commit: at * 10,
         };
         store.persist(&entries, Some(hard_state), false).unwrap();
-        store.maintain();
     }
-    let read = store.reader().entries(1, 101, usize::MAX).unwrap();
-    assert_eq!(read, entries(1..101, 10_000));
+    store
+}
+
+/// Lets the upkeep thread work until something is so.
+fn maintain_until(
+    store: &mut Store<SledDisk>,
+    done: impl Fn(&Store<SledDisk>) -> bool,
+) -> Maintained {
+    let begun = Instant::now();
+    let mut all = Maintained::default();
+    while !done(store) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            store.usage()
+        );
+        let some = store.maintain();
+        all.lost.extend(some.lost);
+        all.quarantined.extend(some.quarantined);
+        all.dropped += some.dropped;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    all
+}
+
+fn all_sealed(store: &Store<SledDisk>) -> bool {
+    let slices = store.usage().slices;
+    slices.iter().rev().skip(1).all(|slice| slice.sealed)
+}
+
+fn slice_dirs(dir: &Path) -> Vec<PathBuf> {
+    let mut dirs: Vec<PathBuf> = fs::read_dir(dir.join("slices"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    dirs.sort();
+    dirs
+}
+
+#[test]
+fn what_is_persisted_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = filled(dir.path());
+    maintain_until(&mut store, all_sealed);
+    let store_id = store.identity.current().store_id;
+    assert_eq!(
+        store.reader().entries(1, 101, usize::MAX).unwrap(),
+        entries(1..101)
+    );
     store.close();
-    let (store, again) =
-        Store::open(SledDisk::open(dir.path(), &config()).unwrap(), config()).unwrap();
+    let (store, again) = open(dir.path());
     assert!(again.clean && again.lost.is_empty(), "{again:?}");
     assert_eq!((again.first_index, again.last_index), (1, 100));
     assert_eq!(again.hard_state.commit, 90);
-    assert_eq!(again.store_id, recovery.store_id);
-    assert_eq!(store.reader().entries(1, 101, usize::MAX).unwrap(), read);
-    println!("{:?}", store.usage());
+    assert_eq!((again.store_id, again.boot_count), (store_id, 2));
+    assert_eq!(
+        store.reader().entries(1, 101, usize::MAX).unwrap(),
+        entries(1..101)
+    );
+    let batches = store.reader().read(PARTITION, 42, 25_000).unwrap();
+    let offsets: Vec<i64> = batches.iter().map(|batch| batch.base_offset()).collect();
+    assert_eq!(offsets, [42, 43]);
+}
+
+#[test]
+fn only_one_process_has_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_store, _) = open(dir.path());
+    let again = SledDisk::open(dir.path(), &config());
+    assert!(matches!(again, Err(crate::DiskError::Locked(_))));
+}
+
+#[test]
+fn torn_conf_and_half_snapshots_do_not_hinder_opening() {
+    let conf = fs::read({
+        let dir = tempfile::tempdir().unwrap();
+        drop(filled(dir.path()));
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        fs::copy(slice_dirs(dir.path())[0].join("conf"), copy.path()).unwrap();
+        copy.into_temp_path().keep().unwrap()
+    })
+    .unwrap();
+    let torn = [
+        Vec::new(),
+        vec![0; 62],
+        conf[..7].to_vec(),
+        conf[..58].to_vec(),
+    ];
+    for content in torn {
+        let dir = tempfile::tempdir().unwrap();
+        drop(filled(dir.path()));
+        for slice in slice_dirs(dir.path()) {
+            fs::write(slice.join("conf"), &content).unwrap();
+            fs::write(slice.join("snap.0000000000000000.generating"), b"half").unwrap();
+        }
+        let (store, recovery) = open(dir.path());
+        assert!(
+            recovery.lost.is_empty() && recovery.quarantined.is_empty(),
+            "{recovery:?}"
+        );
+        assert_eq!(
+            store.reader().entries(1, 101, usize::MAX).unwrap(),
+            entries(1..101)
+        );
+        assert_eq!(recovery.previous_store_id, None);
+    }
 }
 
 /// Found by the power-cut replayer: a whole `conf` was taken for a damaged one at every open and
@@ -80,4 +207,114 @@ fn a_whole_conf_is_left_alone_and_a_torn_one_is_mended() {
     fs::remove_file(&conf).unwrap();
     drop(SledSlice::open(&path, 1 << 20).unwrap());
     assert_eq!(fs::read(&conf).unwrap(), whole);
+}
+
+#[test]
+fn a_damaged_slice_is_salvaged_and_what_is_lost_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = filled(dir.path());
+    maintain_until(&mut store, all_sealed);
+    let slice = store.usage().slices[1].clone();
+    store.close();
+    // Every copy of one frame's bytes is spoilt.
+    let lost_index = slice.first_index + 3;
+    let needle = entry(lost_index, 10_000).data;
+    let db = dir.path().join(format!("slices/{}/db", slice.number));
+    let mut bytes = fs::read(&db).unwrap();
+    let found: Vec<usize> = (0..bytes.len() - 40)
+        .filter(|at| bytes[*at..].starts_with(&needle[600..640]))
+        .collect();
+    assert!(!found.is_empty());
+    found.iter().for_each(|at| bytes[*at] ^= 1);
+    fs::write(&db, bytes).unwrap();
+
+    let (mut store, recovery) = open(dir.path());
+    assert!(
+        recovery.lost.is_empty(),
+        "a sealed slice is not read at start"
+    );
+    let reader = store.reader();
+    let read = |store: &Store<SledDisk>| store.reader().read(PARTITION, lost_index as i64 - 1, 1);
+    assert!(matches!(read(&store), Err(ReadError::Damaged(_))));
+    let done = maintain_until(&mut store, |store| store.usage().quarantined == 1);
+    assert_eq!(done.quarantined, [format!("quarantine/{}", slice.number)]);
+    let lost = lost_index as i64 - 1;
+    assert_eq!(done.lost.len(), 1);
+    assert_eq!(done.lost[0].partitions, [(PARTITION, lost, lost)]);
+    assert_eq!(
+        (done.lost[0].first_index, done.lost[0].last_index),
+        (lost_index, lost_index)
+    );
+    let found = reader.entries(1, 101, usize::MAX).unwrap();
+    for (expected, found) in entries(1..101).into_iter().zip(found) {
+        match expected.index == lost_index {
+            true => assert!(found.data.is_empty() && found.index == lost_index),
+            false => assert_eq!(found, expected),
+        }
+    }
+    assert_eq!(read(&store).unwrap()[0].base_offset(), lost + 1);
+}
+
+#[test]
+#[ignore = "sled opens it and finds nothing"]
+fn a_newest_slice_that_does_not_open_loses_nothing_it_still_has() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path()));
+    // The head of sled's file: sled finds nothing or panics, our values name themselves.
+    for slice in slice_dirs(dir.path()) {
+        let db = slice.join("db");
+        let mut bytes = fs::read(&db).unwrap();
+        bytes[..100].fill(0xAA);
+        fs::write(&db, bytes).unwrap();
+    }
+    let (store, recovery) = open(dir.path());
+    assert_eq!(recovery.last_index, 100, "{recovery:?}");
+    assert_eq!(
+        store.reader().entries(1, 101, usize::MAX).unwrap(),
+        entries(1..101)
+    );
+}
+
+#[test]
+fn dead_slices_go_and_their_bytes_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = filled(dir.path());
+    maintain_until(&mut store, all_sealed);
+    let before = store.usage();
+    let data = Bytes::from_static(b"state");
+    store
+        .save_checkpoint(&Checkpoint {
+            index: 95,
+            term: 1,
+            data,
+        })
+        .unwrap();
+    store.set_starts(&BTreeMap::from([(PARTITION, 60)]));
+    let first = |store: &Store<SledDisk>| store.usage().slices[0].first_index;
+    let bytes = before.bytes_used;
+    maintain_until(&mut store, |store| {
+        first(store) > 30 && store.usage().bytes_used < bytes
+    });
+    let after = store.usage();
+    assert!(
+        after.slices[0].first_index <= 61,
+        "the first live record is kept"
+    );
+    let first_index = store.first_index();
+    assert_eq!(
+        store.reader().entries(1, 101, 1),
+        Err(ReadError::Compacted { first_index })
+    );
+    assert_eq!(
+        store.reader().read(PARTITION, 60, 1).unwrap()[0].base_offset(),
+        60
+    );
+    drop(store);
+    let (store, recovery) = open(dir.path());
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(recovery.first_index, first_index);
+    assert_eq!(
+        store.reader().read(PARTITION, 60, 1).unwrap()[0].base_offset(),
+        60
+    );
 }
