@@ -367,3 +367,6 @@ fn write_line(out: &mut Vec<u8>, line: &Streamed) {
         out.push(b'\n');
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! A tail over a real site: where it begins, what it lets through, where it ends.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use edge_site::{AckLevel, AppendRequest, SiteConfig};
+
+use super::*;
+
+/// A site with the topic `t`; the folder lives as long as this.
+struct House {
+    site: Site,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    async fn with_partitions(partitions: u32) -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let (site, _) = Site::open(folder.path(), SiteConfig::default()).unwrap();
+        site.create_topic("t", Some(partitions), &BTreeMap::new())
+            .await
+            .unwrap();
+        House {
+            site,
+            _folder: folder,
+        }
+    }
+
+    async fn append(&self, partition: u32, key: &'static str, value: &'static str) {
+        let topic = self.site.topics().get("t").unwrap().partition(partition);
+        let record = Record {
+            timestamp_ms: 5,
+            key: Some(key.into()),
+            value: Some(value.into()),
+            headers: Vec::new(),
+        };
+        let request = AppendRequest::records(vec![(topic, record)], AckLevel::Disk);
+        self.site.append(request).await.unwrap().await.unwrap();
+    }
+
+    /// Values of a tail that ends by itself.
+    async fn tail(&self, query: Query) -> Vec<String> {
+        let mut tail = Tail::open(self.site.clone(), query).await.unwrap();
+        let mut values = Vec::new();
+        while let Some(chunk) = tail.next_chunk().await {
+            values.extend(shown(&chunk));
+        }
+        values
+    }
+}
+
+fn shown(chunk: &[u8]) -> Vec<String> {
+    let lines = std::str::from_utf8(chunk).unwrap().lines();
+    lines
+        .map(|line| match serde_json::from_str(line).unwrap() {
+            Streamed::Record(line) => line.value.unwrap().show().to_owned(),
+            Streamed::Note { note, .. } => format!("note: {note}"),
+        })
+        .collect()
+}
+
+fn from(start: Start) -> Query {
+    Query {
+        topic: Some("t".into()),
+        start,
+        ..Query::default()
+    }
+}
+
+#[test]
+fn a_tail_begins_where_it_is_told() {
+    smol::block_on(async {
+        let house = House::with_partitions(1).await;
+        for value in ["a", "b", "c"] {
+            house.append(0, "k", value).await;
+        }
+        assert_eq!(house.tail(from(Start::Beginning)).await, ["a", "b", "c"]);
+        assert_eq!(house.tail(from(Start::Offset(1))).await, ["b", "c"]);
+        assert_eq!(house.tail(from(Start::Back(2))).await, ["b", "c"]);
+        assert_eq!(house.tail(from(Start::Back(99))).await, ["a", "b", "c"]);
+        assert_eq!(house.tail(from(Start::Timestamp(6))).await, [""; 0]);
+        assert_eq!(house.tail(from(Start::Timestamp(5))).await, ["a", "b", "c"]);
+        assert_eq!(house.tail(from(Start::End)).await, [""; 0]);
+        house.site.stop().await;
+    });
+}
+
+#[test]
+fn a_tail_that_does_not_follow_ends_where_the_log_ended() {
+    smol::block_on(async {
+        let house = House::with_partitions(1).await;
+        house.append(0, "k", "a").await;
+        let mut tail = Tail::open(house.site.clone(), from(Start::Beginning))
+            .await
+            .unwrap();
+        house.append(0, "k", "later").await;
+        assert_eq!(shown(&tail.next_chunk().await.unwrap()), ["a"]);
+        assert!(tail.next_chunk().await.is_none());
+        house.site.stop().await;
+    });
+}
+
+#[test]
+fn a_tail_that_follows_gets_what_commits_and_topics_that_are_made() {
+    smol::block_on(async {
+        let house = House::with_partitions(1).await;
+        let query = Query {
+            follow: true,
+            ..Query::default()
+        };
+        let mut tail = Tail::open(house.site.clone(), query).await.unwrap();
+        house.append(0, "k", "a").await;
+        assert_eq!(shown(&tail.next_chunk().await.unwrap()), ["a"]);
+        house
+            .site
+            .create_topic("u", None, &BTreeMap::new())
+            .await
+            .unwrap();
+        let place = house.site.topics().get("u").unwrap().partition(0);
+        let record = Record {
+            value: Some("new".into()),
+            ..Record::default()
+        };
+        let request = AppendRequest::records(vec![(place, record)], AckLevel::Disk);
+        house.site.append(request).await.unwrap().await.unwrap();
+        assert_eq!(shown(&tail.next_chunk().await.unwrap()), ["new"]);
+        house.site.stop().await;
+    });
+}
+
+#[test]
+fn count_and_key_hold_over_partitions() {
+    smol::block_on(async {
+        let house = House::with_partitions(2).await;
+        for (partition, key, value) in [(0, "x", "a"), (1, "y", "b"), (0, "y", "c"), (1, "x", "d")]
+        {
+            house.append(partition, key, value).await;
+        }
+        let keyed = Query {
+            key: Some("y".into()),
+            ..from(Start::Beginning)
+        };
+        assert_eq!(house.tail(keyed).await, ["c", "b"]);
+        let two = Query {
+            count: Some(2),
+            ..from(Start::Beginning)
+        };
+        assert_eq!(house.tail(two).await.len(), 2);
+        let one = Query {
+            partition: Some(1),
+            ..from(Start::Beginning)
+        };
+        assert_eq!(house.tail(one).await, ["b", "d"]);
+        house.site.stop().await;
+    });
+}
+
+#[test]
+fn what_does_not_exist_is_refused_before_anything_is_read() {
+    smol::block_on(async {
+        let house = House::with_partitions(1).await;
+        let open = |query| Tail::open(house.site.clone(), query);
+        let unknown = Query {
+            topic: Some("nope".into()),
+            ..Query::default()
+        };
+        assert!(matches!(
+            open(unknown).await,
+            Err(TailError::UnknownTopic(_))
+        ));
+        let partition = Query {
+            partition: Some(7),
+            ..from(Start::End)
+        };
+        assert!(matches!(
+            open(partition).await,
+            Err(TailError::UnknownPartition(7))
+        ));
+        let filter = Query {
+            mqtt: Some("a/#/b".into()),
+            ..Query::default()
+        };
+        assert!(matches!(open(filter).await, Err(TailError::Filter(_))));
+        house.site.stop().await;
+    });
+}
