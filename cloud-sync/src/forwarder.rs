@@ -38,12 +38,12 @@ use edge_site::{TopicId, TopicPartition};
 use self::{
     ask::Asking,
     link::{Link, LinkState},
-    partition::{Held, Partition, Rewind, Sent},
+    partition::{Partition, Rewind},
     reach::Reach,
     topic::{Limits, Phase, Topic},
     types::{
-        Broker, Identity, LinkId, LocalMarks, LocalTopic, Ms, Note, Output, Packed, ReadOutcome,
-        Settings,
+        Broker, Chunk, Identity, LinkId, LocalMarks, LocalTopic, Ms, Note, Output, Packed,
+        ReadOutcome, Settings,
     },
 };
 use crate::{
@@ -216,37 +216,34 @@ impl Forwarder {
             }
             return;
         }
+        let limit = self.topics.get(&tp.topic).map_or(0, Topic::batch_bytes_max);
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
+        if partition.rewind.is_some() {
+            return; // it is read again once nothing is in flight
+        }
         let before = partition.read_pos;
-        let packed_bytes = packed.chunks.iter().map(types::Chunk::bytes).sum();
+        let packed_bytes = packed.chunks.iter().map(Chunk::bytes).sum();
         partition
             .estimate
             .learn(packed.stored_bytes, packed_bytes, packed.records);
         for chunk in packed.chunks {
             debug_assert_eq!(chunk.from, partition.read_pos, "chunks are contiguous");
-            partition.read_pos = chunk.next;
-            partition.held.push_back(Held {
-                chunk,
-                sent: Sent::No,
-                sequence: None,
-                lost_answers: 0,
-                since: now,
-            });
+            partition.hold(chunk, now);
         }
         if partition.read_pos == before {
             partition.not_before = now + self.settings.retry_ms_min;
         }
         partition.due = partition.unread() > 0;
-        self.note_progress(tp);
-        let limit = self.topics.get(&tp.topic).map_or(0, Topic::batch_bytes_max);
         let letters = packed.oversized.into_iter().map(|(offset, bytes)| {
             let text =
                 format!("record of {bytes} bytes exceeds central's max.message.bytes: {limit}");
             (offset, text)
         });
+        // Before progress is looked at: what is left out of the chunks is nowhere yet.
         self.refuse_records(tp, letters.collect(), false, now);
+        self.note_progress(tp);
     }
 
     /// Records before `start` are gone: the site's ledger has them, we go on behind.
@@ -255,20 +252,13 @@ impl Forwarder {
             return;
         };
         if start > partition.read_pos {
-            let chunk = types::Chunk {
+            let chunk = Chunk {
                 from: partition.read_pos,
                 next: start,
                 runs: vec![],
                 batch: None,
             };
-            partition.read_pos = start;
-            partition.held.push_back(Held {
-                chunk,
-                sent: Sent::No,
-                sequence: None,
-                lost_answers: 0,
-                since: now,
-            });
+            partition.hold(chunk, now);
             partition.committed_end = end.max(start);
             self.note_progress(tp);
         } else {

@@ -130,6 +130,7 @@ impl Forwarder {
                 self.producer = Producer::Wanted;
             }
         }
+        self.note_progress(tp);
     }
 
     /// The answers to one Produce request, in the order of its parts.

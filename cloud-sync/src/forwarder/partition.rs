@@ -226,6 +226,18 @@ impl Partition {
             .position(|held| held.sent == Sent::No && held.chunk.batch.is_some())
     }
 
+    /// Takes a packed chunk.
+    pub fn hold(&mut self, chunk: Chunk, now: Ms) {
+        self.read_pos = chunk.next;
+        self.held.push_back(Held {
+            chunk,
+            sent: Sent::No,
+            sequence: None,
+            lost_answers: 0,
+            since: now,
+        });
+    }
+
     /// Marks a chunk as sent; its first sequence number under `self.identity`.
     pub fn mark_sent(&mut self, index: usize, link: LinkId, request: u64) -> i32 {
         let next = &mut self.next_sequence;
@@ -331,7 +343,10 @@ impl Partition {
     pub fn advance(&mut self) -> Option<i64> {
         let before = self.forwarded;
         while let Some(front) = self.held.front() {
-            let empty = front.chunk.batch.is_none() && self.letters.is_none();
+            // What an empty chunk leaves out may still be on its way to `_dead_letter`, or is to
+            // be read again.
+            let settled = self.letters.is_none() && self.rewind.is_none();
+            let empty = front.chunk.batch.is_none() && settled;
             if front.sent != Sent::Acked && !empty {
                 break;
             }
