@@ -80,6 +80,7 @@ fn run_all(seeds: &[u64], scenario: fn(u64) -> Seen) -> Result<Seen, u64> {
 
 /// What happened, so that a fault that never strikes is noticed.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
 pub struct Seen {
     pub acked: u64,
     pub refused: u64,
