@@ -623,3 +623,6 @@ impl<T> SiteCore<T> {
 
 /// How long a commit index may wait to be written, if nothing else is.
 const LAZY_MS: u64 = 1000;
+
+#[cfg(test)]
+mod tests;

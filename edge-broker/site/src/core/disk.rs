@@ -319,7 +319,9 @@ impl<T> SiteCore<T> {
         outcome: &Result<(), PersistError>,
     ) {
         let checkpoints = &mut self.checkpoints;
-        checkpoints.saving = false;
+        if !std::mem::take(&mut checkpoints.saving) {
+            return;
+        }
         match outcome {
             Ok(()) => {
                 checkpoints.index = index;
