@@ -612,7 +612,12 @@ impl<D: Disk> Recovering<D> {
                 Some(_) => break,
             }
         }
-        if last < checkpoint {
+        // The tail is in no slice that counts yet, but it is the end of the log.
+        let end = self
+            .tail
+            .last()
+            .map_or(last, |frame| frame.envelope.index.max(last));
+        if end < checkpoint {
             (first, last) = (Some(checkpoint + 1), checkpoint);
         }
         catalog.first_index = first.unwrap_or(1);
