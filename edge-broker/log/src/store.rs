@@ -43,7 +43,7 @@ pub struct Store<D: Disk> {
     pub(crate) room: Room,
     pub(crate) upkeep: Upkeep<D>,
     /// What recovery found behind the durable mark: written again before anything else.
-    tail: Vec<Found>,
+    pub(crate) tail: Vec<Found>,
     /// Slices that hold nothing else.
     leftovers: Vec<u64>,
     /// What a caller waits before it tries again; 0 = the last try worked.

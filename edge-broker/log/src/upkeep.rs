@@ -229,13 +229,16 @@ impl<D: Disk> Store<D> {
                 number: self.take_number(),
             });
         }
-        if let Some(source) = self.untrusted() {
+        // The end of the log that waits to be copied lies in slices that do not list it: neither
+        // sealed nor copied without it they could give it back.
+        let settled = self.tail.is_empty();
+        if settled && let Some(source) = self.untrusted() {
             return Some(Job::Rescue {
                 source,
                 number: self.take_number(),
             });
         }
-        if let Some(job) = self.unsealed() {
+        if settled && let Some(job) = self.unsealed() {
             return Some(job);
         }
         if self.upkeep.gone.is_empty() && self.upkeep.stale {
@@ -253,7 +256,7 @@ impl<D: Disk> Store<D> {
                 false => Job::Remove { number, voided },
             });
         }
-        self.mostly_dead()
+        self.mostly_dead().filter(|_| settled)
     }
 
     fn next_slice_is_due(&self) -> bool {
