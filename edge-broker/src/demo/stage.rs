@@ -208,7 +208,7 @@ impl Stage {
         }
         self.deepen_cut();
         self.tell_restart(false);
-        self.look().await?;
+        self.look().await;
         Ok(Some(ended))
     }
 
@@ -309,9 +309,9 @@ impl Stage {
     }
 
     /// Asks the gateway, then shows everything.
-    async fn look(&mut self) -> io::Result<()> {
+    async fn look(&mut self) {
         if self.watch.looked_at.is_some_and(|at| at.elapsed() < LOOK) {
-            return Ok(());
+            return;
         }
         self.watch.looked_at = Some(Instant::now());
         let acked_before = self.field.book().acked;
@@ -335,7 +335,6 @@ impl Stage {
         };
         self.watch.sample([published, acked, central]);
         self.show();
-        Ok(())
     }
 
     fn show(&mut self) {
@@ -385,14 +384,15 @@ impl Stage {
             };
             let now = (unacked, self.watch.status.waiting(TOPIC));
             if now == (0, 0) {
+                self.watch.looked_at = None; // the last picture shows the end
+                self.look().await;
                 return;
             }
             if now != last {
                 (last, moved_at) = (now, Instant::now());
             }
             Timer::after(TICK).await;
-            // A gateway that does not answer shows as a picture that stands still.
-            let _ = self.look().await;
+            self.look().await;
         }
     }
 

@@ -101,7 +101,8 @@ async fn accept(listener: TcpListener, broker: String, relays: Relays) {
                 // One side closing ends both.
                 let _ = pass(stream, &broker, &relays).await;
             };
-            or(pass, uplink.broken(breaks)).await;
+            // Broken first: what waited for the end of a black hole does not pass.
+            or(uplink.broken(breaks), pass).await;
         })
         .detach();
     }
@@ -183,3 +184,6 @@ impl Frames {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

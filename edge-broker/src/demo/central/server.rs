@@ -97,7 +97,8 @@ async fn accept(listener: TcpListener, cluster: Arc<Mutex<Cluster>>, uplink: Upl
                         // A connection ends by the client or by a request Kafka would hang up on.
                         let _ = serve(stream, &cluster, &uplink).await;
                     };
-                    smol::future::or(serve, uplink.broken(breaks)).await;
+                    // Broken first: what waited for the end of a black hole is not answered.
+                    smol::future::or(uplink.broken(breaks), serve).await;
                 };
                 executor.spawn(connection).detach();
             }
@@ -136,3 +137,6 @@ fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
 }
+
+#[cfg(test)]
+mod tests;
