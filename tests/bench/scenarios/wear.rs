@@ -1,6 +1,7 @@
 //! Bytes on the device: per payload byte, and a day, projected and counted.
 
 use std::io;
+use std::time::Instant;
 
 use super::{fresh, paced};
 use crate::Options;
@@ -12,6 +13,8 @@ const RATE: f64 = 2_000.0;
 const MESSAGE_BYTES: usize = 200;
 const DAY_S: f64 = 86_400.0;
 const FULL_S: u64 = 600;
+/// Before that the gateway projects nothing.
+const PROJECTED_AFTER_S: u64 = 65;
 
 /// `device`.
 pub fn device(options: &Options) -> io::Result<Table> {
@@ -64,16 +67,17 @@ pub fn projected(options: &Options) -> io::Result<Table> {
     let seconds = if options.full {
         FULL_S
     } else {
-        options.seconds.max(20)
+        options.seconds.max(PROJECTED_AFTER_S)
     };
     for rate in [5.0, 100.0, 2_000.0] {
+        let begun = Instant::now();
         let (gateway, _folder) = fresh(options, "wear", &Setup::default())?;
-        let before = Counted::of(&gateway);
-        let begun = std::time::Instant::now();
         let clients = if rate < 10.0 { 1 } else { 10 };
-        let outcome = load::run(paced(&gateway, clients, rate, MESSAGE_BYTES, seconds))?;
+        let load = paced(&gateway, clients, rate, MESSAGE_BYTES, seconds);
+        let outcome = load::run(load)?;
+        // Both count from the start of the process.
+        let counted = Counted::of(&gateway);
         let elapsed_s = begun.elapsed().as_secs_f64();
-        let counted = Counted::of(&gateway).since(before);
         let counted_gb = counted.written / elapsed_s * DAY_S / 1e9;
         let projected_gb = gateway.number("/disk/written_bytes_per_day") / 1e9;
         let payload_gb = counted.records * MESSAGE_BYTES as f64 / elapsed_s * DAY_S / 1e9;
