@@ -1,8 +1,9 @@
 //! From publishes to appends: what one read brought goes to the log together.
 //!
 //! Publishes of one read are gathered into as few appends as their levels allow; usually one.
-//! Where a topic goes is decided once and kept while a client stays with its topic.
+//! Where a topic goes is decided once and kept, the last topic at hand, some others near it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -68,7 +69,8 @@ pub(crate) enum Missing {
 /// Gathers.
 #[derive(Default)]
 pub(crate) struct Intake {
-    target: Option<Target>,
+    target: Option<Arc<Target>>,
+    targets: HashMap<Bytes, Arc<Target>>,
     table: Option<Arc<TopicTable>>,
     batches: Vec<Batch>,
     bytes: usize,
@@ -78,6 +80,9 @@ pub(crate) struct Intake {
 const REQUEST_BYTES_MAX: usize = 900_000;
 /// What a record costs beside its parts, at most.
 const RECORD_BYTES: usize = 100;
+/// Topics whose way is kept per connection, and how long they may be.
+const KEPT_TOPICS_MAX: usize = 64;
+const KEPT_TOPIC_BYTES_MAX: usize = 256;
 /// More appends than this under way make relaxed ones urgent, so that their number stays small.
 const RELAXED_UNDER_WAY_MAX: usize = 32;
 
@@ -103,6 +108,7 @@ impl Intake {
         {
             self.table = Some(table);
             self.target = None;
+            self.targets = HashMap::new();
         }
     }
 
@@ -123,6 +129,10 @@ impl Intake {
         {
             return Ok(());
         }
+        if let Some(target) = self.targets.get(&publish.topic) {
+            self.target = Some(target.clone());
+            return Ok(());
+        }
         let decision = hub.decide(&publish.topic, client_id);
         self.retarget(hub, &publish.topic, decision)
     }
@@ -139,7 +149,7 @@ impl Intake {
             return Err(Missing::Topic(decision));
         };
         let partition = topic.partition(partition_for_key(&decision.key, topic.partitions));
-        self.target = Some(Target {
+        let target = Arc::new(Target {
             // Copies: slices would keep all that was read with them.
             mqtt_topic: Bytes::copy_from_slice(mqtt_topic),
             topic: topic.clone(),
@@ -147,6 +157,14 @@ impl Intake {
             key: Bytes::copy_from_slice(&decision.key),
             ack: hub.routes.route(decision.route).ack,
         });
+        if mqtt_topic.len() <= KEPT_TOPIC_BYTES_MAX {
+            if self.targets.len() >= KEPT_TOPICS_MAX {
+                self.targets.clear();
+            }
+            self.targets
+                .insert(target.mqtt_topic.clone(), target.clone());
+        }
+        self.target = Some(target);
         Ok(())
     }
 
