@@ -216,3 +216,46 @@ fn ten_thousand_half_open_sockets_cost_little_and_go_again() {
     }
     good.expect_alive();
 }
+
+/// A store of a few megabytes whose topics refuse when it is full.
+fn full_door() -> Door {
+    let mut site_config = edge_site::SiteConfig::default();
+    site_config.store.slice_bytes = 1 << 20;
+    site_config.store.bytes_max = 8 << 20;
+    let mut config = Door::config();
+    config.mqtt.hold_s_max = 1;
+    config.routes = vec![crate::RouteConfig {
+        when_full: edge_site::TopicWhenFull::Refuse,
+        ..Default::default()
+    }];
+    let door = Door::on_site(tempfile::tempdir().unwrap(), site_config, config);
+    let mut client = door.client_v5("filler");
+    let mut random = fastrand::Rng::with_seed(1);
+    for pkid in 1..=2000_u16 {
+        let payload: Vec<u8> = (0..20_000).map(|_| random.u8(..)).collect();
+        client.send(&publish(5, 0x32, "a", pkid, &payload));
+        let ack = client.packet();
+        if ack[4] == 0x97 {
+            return door;
+        }
+        assert_eq!((ack[0], ack[4]), (0x40, 0), "{ack:02x?}");
+    }
+    panic!("it never got full");
+}
+
+#[test]
+fn a_full_store_refuses_holds_and_stays_live() {
+    let door = full_door();
+    let mut watcher = door.client("watcher");
+    watcher.subscribe("switch", 1);
+    let mut old = door.client("old");
+    let begun = Instant::now();
+    old.throw(0x32, "a", "x");
+    old.expect_silence(200);
+    old.expect_alive();
+    old.throw(0x30, "switch", "on");
+    assert_eq!(watcher.message().2, "on");
+    old.expect_closed();
+    assert!(begun.elapsed().as_millis() >= 900, "{:?}", begun.elapsed());
+    assert!(door.bridge.stats().publishes_refused >= 2);
+}
