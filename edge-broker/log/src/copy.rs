@@ -4,8 +4,8 @@
 //! the last thing written. A copy without an index does not count while its originals are there.
 //! Only after it are they removed or moved aside.
 
-use crate::scan::{Found, SliceHeader, index_of};
-use crate::slice_index::{self, Summary};
+use crate::scan::{Found, SliceHeader};
+use crate::slice_index::{self, SliceIndex, Summary};
 use crate::value;
 use crate::{Disk, DiskError, Slice, catalog};
 
@@ -27,16 +27,29 @@ pub struct Plan {
     pub void_from: u64,
 }
 
-/// Writes the copy, synced and sealed. Frames are in write order, at least one.
-pub fn write<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summary, DiskError> {
-    let written = write_slice(disk, plan, frames);
+/// Writes the copy, synced and sealed, and returns its index too; `None` when there was no frame.
+/// Frames come in write order and are let go of one by one.
+pub fn write<D: Disk>(
+    disk: &D,
+    plan: &Plan,
+    frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
+) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
+    let mut frames = frames.peekable();
+    if frames.peek().is_none() {
+        return Ok(None);
+    }
+    let written = write_slice(disk, plan, &mut frames);
     if written.is_err() {
         let _ = disk.remove_slice(plan.number);
     }
-    written
+    written.map(Some)
 }
 
-fn write_slice<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summary, DiskError> {
+fn write_slice<D: Disk>(
+    disk: &D,
+    plan: &Plan,
+    frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
+) -> Result<(Summary, SliceIndex), DiskError> {
     let header = SliceHeader {
         level: 1,
         store_id: plan.store_id,
@@ -49,17 +62,19 @@ fn write_slice<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summa
     disk.replace_file(&copy_file(plan.number), &header.encode())?;
     slice.put(0, &header.encode())?;
     let mut summary = catalog::empty_summary(plan.store_id, plan.continues);
+    let mut index = SliceIndex::default();
     let mut scratch = Vec::new();
     for frame in frames {
+        let frame = frame?;
         value::encode(&mut scratch, frame.sequence, &frame.envelope, &frame.data);
         slice.put(frame.sequence, &scratch)?;
         catalog::note_frame(&mut summary, &frame.place(), scratch.len() as u64);
+        index.push(frame.place(), frame.envelope.kind, &frame.data, |_, _| {});
     }
     slice.sync()?;
     slice.prove()?;
     drop(slice);
     disk.seal_slice(plan.number)?;
-    let index = index_of(frames);
     summary.last_sequence = plan.covers.max(summary.last_sequence);
     summary.reduced = plan.reduced;
     summary.replaces = plan.replaces.clone();
@@ -67,7 +82,7 @@ fn write_slice<D: Disk>(disk: &D, plan: &Plan, frames: &[Found]) -> Result<Summa
     summary.voids_from = summary.voids_from.min(plan.voids_from);
     summary.partitions = index.spans().collect();
     slice_index::store(disk, plan.number, &summary, &index)?;
-    Ok(summary)
+    Ok((summary, index))
 }
 
 /// Stands beside a copy: the header, which names the originals.

@@ -18,13 +18,11 @@ pub trait Disk: Send + Sync + Sized + 'static {
     fn open_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
     /// Makes a closed slice one that opens without writing, and syncs it.
     fn seal_slice(&self, number: u64) -> Result<(), DiskError>;
-    /// Every stored value that can still be found, in any order, some perhaps twice, without
-    /// opening the slice.
-    fn salvage_slice(
-        &self,
-        number: u64,
-        found: &mut dyn FnMut(u64, u32, &[u8]),
-    ) -> Result<(), DiskError>;
+    /// Every stored value that can be found without opening the slice, with its place; in any
+    /// order, some perhaps twice, some perhaps damaged.
+    fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError>;
+    /// The value at such a place, perhaps with more behind it. Opening the slice moves the values.
+    fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError>;
     /// Size of a slice's files.
     fn slice_bytes(&self, number: u64) -> u64;
     /// Removes a closed slice.

@@ -185,11 +185,6 @@ fn rescue<D: Disk>(
         Some(live) => Some(live.clone()),
         None => slice_index::load(&shared.disk, source.number),
     };
-    let frames = readable(shared, source, known.as_ref())?;
-    let lost = match &known {
-        Some(known) => lost_frames(source.number, known, &frames),
-        None => lost_offsets(source, &frames),
-    };
     let plan = Plan {
         number,
         store_id: source.summary.store_id,
@@ -200,10 +195,13 @@ fn rescue<D: Disk>(
         voids_from: source.summary.voids_from,
         void_from: source.summary.void_from,
     };
-    let copied = match frames.is_empty() {
-        true => None,
-        false => Some((number, Box::new(copy::write(&shared.disk, &plan, &frames)?))),
+    let copied = copy_readable(shared, source, known.as_ref(), &plan)?;
+    let found = copied.as_ref().map(|(_, index)| index);
+    let lost = match &known {
+        Some(known) => lost_frames(source.number, known, found),
+        None => lost_offsets(source, found),
     };
+    let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
     Ok(Outcome::Rescued {
         old: source.number,
         copied,
@@ -211,49 +209,58 @@ fn rescue<D: Disk>(
     })
 }
 
-/// The frames that count and can be read: through the open slice, else from its raw bytes.
-fn readable<D: Disk>(
+/// Copies the frames that count and can be read: from the raw bytes, which spares a slice that is
+/// not to be trusted another opening; through sled what is not found there.
+fn copy_readable<D: Disk>(
     shared: &Shared<D>,
     source: &Source,
     known: Option<&SliceIndex>,
-) -> Result<Vec<Found>, DiskError> {
-    if let Some(known) = known
-        && let Ok(slice) = shared.slice(source.number)
-        && let Ok(frames) = read_all(&*slice, known)
-    {
-        return Ok(frames);
-    }
-    let last = source.summary.last_sequence;
-    let mut scanned = scan::scan_salvage(&shared.disk, source.number)?;
-    match known {
-        Some(known) => scanned.frames.retain(|frame| {
-            known
-                .frame_at(frame.envelope.index)
-                .is_some_and(|k| k.sequence == frame.sequence)
-        }),
+    plan: &Plan,
+) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
+    let scanned = scan::scan(&shared.disk, source.number)?;
+    let sequences: Vec<u64> = match known {
+        Some(known) => known.frames.iter().map(|frame| frame.sequence).collect(),
         None => {
-            let index = scanned.index_to(last);
-            scanned.frames.retain(|frame| {
-                index
-                    .frame_at(frame.envelope.index)
-                    .is_some_and(|k| k.sequence == frame.sequence)
-            });
+            let counting = scanned.counting_to(source.summary.last_sequence);
+            counting.iter().map(|frame| frame.sequence).collect()
         }
-    }
-    Ok(scanned.frames)
-}
-
-fn read_all<S: crate::Slice>(slice: &S, index: &SliceIndex) -> Result<Vec<Found>, DiskError> {
-    let read = |frame: &slice_index::FramePlace| {
-        let stored = value::read_frame(&|s, p| slice.get(s, p), frame.sequence)?;
-        let stored = stored
-            .ok_or_else(|| DiskError::Damaged(format!("write {} is gone", frame.sequence)))?;
-        Ok(Found::new(frame.sequence, stored))
     };
-    index.frames.iter().map(read).collect()
+    let read = |sequence: u64| {
+        let raw = scanned.read(&shared.disk, source.number, sequence);
+        let found = raw.or_else(|_| {
+            let slice = shared.slice(source.number)?;
+            read_frame(&*slice, sequence)
+        });
+        match found {
+            Err(DiskError::Damaged(_)) => None,
+            found => Some(found),
+        }
+    };
+    copy::write(
+        &shared.disk,
+        plan,
+        &mut sequences.into_iter().filter_map(read),
+    )
 }
 
-fn lost_frames(number: u64, known: &SliceIndex, found: &[Found]) -> Option<LostRange> {
+fn read_frame<S: crate::Slice>(slice: &S, sequence: u64) -> Result<Found, DiskError> {
+    let stored = value::read_frame(&|sequence, part| slice.get(sequence, part), sequence)?;
+    let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
+    Ok(Found::new(sequence, stored.ok_or_else(gone)?))
+}
+
+fn read_all<'a, S: crate::Slice>(
+    slice: &'a S,
+    index: &'a SliceIndex,
+) -> impl Iterator<Item = Result<Found, DiskError>> + use<'a, S> {
+    index
+        .frames
+        .iter()
+        .map(|frame| read_frame(slice, frame.sequence))
+}
+
+fn lost_frames(number: u64, known: &SliceIndex, found: Option<&SliceIndex>) -> Option<LostRange> {
+    let found = found.map_or(&[][..], |found| &found.frames);
     let is_found = |sequence| {
         found
             .binary_search_by_key(&sequence, |f| f.sequence)
@@ -287,13 +294,11 @@ fn lost_frames(number: u64, known: &SliceIndex, found: &[Found]) -> Option<LostR
 }
 
 /// Without an index: the offsets that the slice is known to span and nobody finds.
-fn lost_offsets(source: &Source, found: &[Found]) -> Option<LostRange> {
-    let index = scan::index_of(found);
+fn lost_offsets(source: &Source, found: Option<&SliceIndex>) -> Option<LostRange> {
     let mut partitions = Vec::new();
     for span in &source.summary.partitions {
-        let batches = index
-            .partitions
-            .get(&span.partition)
+        let batches = found
+            .and_then(|found| found.partitions.get(&span.partition))
             .map_or(&[][..], Vec::as_slice);
         let mut next = span.first_offset;
         for batch in batches {
@@ -335,19 +340,6 @@ fn rewrite<D: Disk>(
     number: u64,
     starts: &BTreeMap<TopicPartition, i64>,
 ) -> Result<Outcome<D>, DiskError> {
-    let mut frames = Vec::new();
-    for source in sources {
-        let index = shared.index(source.number)?;
-        let slice = shared.slice(source.number)?;
-        let read = read_all(&*slice, &index);
-        if let Err(DiskError::Damaged(_)) = read {
-            shared.note_damage(source.number);
-        }
-        let live = read?
-            .into_iter()
-            .filter(|f| f.envelope.index < source.summary.void_from);
-        frames.extend(live.filter_map(|frame| reduce(frame, starts)));
-    }
     let old = sources.iter().map(|source| source.number).collect();
     let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
         return Ok(Outcome::Rewritten { old, copied: None });
@@ -366,10 +358,27 @@ fn rewrite<D: Disk>(
             .unwrap_or(u64::MAX),
         void_from: u64::MAX,
     };
-    let copied = match frames.is_empty() {
-        true => None,
-        false => Some((number, Box::new(copy::write(&shared.disk, &plan, &frames)?))),
-    };
+    let mut opened = Vec::new();
+    for source in sources {
+        opened.push((
+            source,
+            shared.index(source.number)?,
+            shared.slice(source.number)?,
+        ));
+    }
+    let mut frames = opened.iter().flat_map(|(source, index, slice)| {
+        let alive = move |frame: &Result<Found, DiskError>| match frame {
+            Ok(frame) => frame.envelope.index < source.summary.void_from,
+            Err(_) => {
+                shared.note_damage(source.number);
+                true
+            }
+        };
+        let frames = read_all(&**slice, index).filter(alive);
+        frames.filter_map(|frame| frame.map(|frame| reduce(frame, starts)).transpose())
+    });
+    let copied = copy::write(&shared.disk, &plan, &mut frames)?;
+    let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
     Ok(Outcome::Rewritten { old, copied })
 }
 

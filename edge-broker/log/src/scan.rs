@@ -15,9 +15,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Mark;
-use crate::slice_index::{FramePlace, SliceIndex};
+use crate::slice_index::FramePlace;
 use crate::value::{self, Envelope, Stored, VALUE_HEAD_BYTES};
-use crate::{Disk, DiskError, Entry, Slice};
+use crate::{Disk, DiskError, Entry};
 
 /// What every slice begins with, under write sequence 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,17 +99,25 @@ impl Found {
     }
 }
 
-/// A slice, read.
+/// A frame found in a slice, whole, without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    pub sequence: u64,
+    pub envelope: Envelope,
+    pub crc: u32,
+}
+
+/// A slice, looked through without opening it.
 #[derive(Debug, Default)]
 pub struct Scanned {
     /// `None` in a slice that was created ahead and not used yet, or whose header is damaged.
     pub header: Option<SliceHeader>,
     /// Whole frames in write order.
-    pub frames: Vec<Found>,
-    /// Writes of which something is there, but not all.
-    pub damaged: u64,
+    pub frames: Vec<Meta>,
     /// The highest write sequence of which anything is there.
     pub last_sequence: u64,
+    /// Where each whole value lies.
+    places: BTreeMap<(u64, u32), u64>,
 }
 
 impl Scanned {
@@ -118,9 +126,17 @@ impl Scanned {
         self.header.is_none() && self.frames.is_empty() && self.last_sequence == 0
     }
 
-    /// The index of its frames up to a write, less those a later writer had given up.
-    pub fn index_to(&self, last_sequence: u64) -> SliceIndex {
-        let mut kept: Vec<&Found> = Vec::new();
+    /// Reads a frame again.
+    pub fn read<D: Disk>(&self, disk: &D, number: u64, sequence: u64) -> Result<Found, DiskError> {
+        let get = |sequence, part| get(disk, number, &self.places, sequence, part);
+        let stored = value::read_frame(&get, sequence)?;
+        let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
+        Ok(Found::new(sequence, stored.ok_or_else(gone)?))
+    }
+
+    /// The frames up to a write, less those that a later writer had given up.
+    pub fn counting_to(&self, last_sequence: u64) -> Vec<Meta> {
+        let mut kept: Vec<Meta> = Vec::new();
         for frame in self
             .frames
             .iter()
@@ -128,70 +144,64 @@ impl Scanned {
         {
             let given_up = kept.partition_point(|k| k.sequence <= frame.envelope.previous);
             kept.truncate(given_up);
-            kept.push(frame);
+            kept.push(*frame);
         }
-        index_of(kept)
+        kept
     }
 }
 
-/// The index of frames in write order.
-pub fn index_of<'a>(frames: impl IntoIterator<Item = &'a Found>) -> SliceIndex {
-    let mut index = SliceIndex::default();
-    for frame in frames {
-        index.push(frame.place(), frame.envelope.kind, &frame.data, |_, _| {});
+fn get<D: Disk>(
+    disk: &D,
+    number: u64,
+    places: &BTreeMap<(u64, u32), u64>,
+    sequence: u64,
+    part: u32,
+) -> Result<Option<Vec<u8>>, DiskError> {
+    let Some(place) = places.get(&(sequence, part)) else {
+        return Ok(None);
+    };
+    let mut bytes = disk.value_at(number, *place)?;
+    if let Some(head) = value::check_prefix(&bytes) {
+        bytes.truncate(VALUE_HEAD_BYTES + head.payload_bytes);
     }
-    index
+    Ok(Some(bytes))
 }
 
-type Get<'a> = &'a dyn Fn(u64, u32) -> Result<Option<Vec<u8>>, DiskError>;
-type NextKey<'a> = &'a dyn Fn((u64, u32)) -> Result<Option<(u64, u32)>, DiskError>;
-
-/// Reads an open slice.
-pub fn scan_slice<S: Slice>(slice: &S) -> Result<Scanned, DiskError> {
-    scan(&|sequence, part| slice.get(sequence, part), &|after| {
-        slice.next_key(after)
-    })
-}
-
-/// Reads a slice that does not open, or not well.
-pub fn scan_salvage<D: Disk>(disk: &D, number: u64) -> Result<Scanned, DiskError> {
-    let mut values: BTreeMap<(u64, u32), Vec<u8>> = BTreeMap::new();
-    disk.salvage_slice(number, &mut |sequence, part, value| {
-        if value::check(value, sequence, part).is_ok() {
-            values.insert((sequence, part), value.to_vec());
+/// Looks a slice through.
+pub fn scan<D: Disk>(disk: &D, number: u64) -> Result<Scanned, DiskError> {
+    let mut scanned = Scanned::default();
+    disk.find_values(number, &mut |place, value| {
+        // A torn value still tells that its write was begun.
+        let sequence = value::sequence_of(value).unwrap_or(0);
+        scanned.last_sequence = scanned.last_sequence.max(sequence);
+        if let Some(head) = value::check_prefix(value) {
+            scanned.places.insert((head.sequence, head.part), place);
         }
     })?;
-    use std::ops::Bound::{Excluded, Unbounded};
-    scan(
-        &|sequence, part| Ok(values.get(&(sequence, part)).cloned()),
-        &|after| {
-            Ok(values
-                .range((Excluded(after), Unbounded))
-                .next()
-                .map(|(key, _)| *key))
-        },
-    )
-}
-
-fn scan(get: Get<'_>, next_key: NextKey<'_>) -> Result<Scanned, DiskError> {
-    let header = get(0, 0)?;
-    let mut at = next_key((0, u32::MAX))?.map(|(sequence, _)| sequence);
-    let mut scanned = Scanned {
-        header: header.and_then(|value| SliceHeader::decode(&value)),
-        ..Scanned::default()
-    };
-    while let Some(sequence) = at {
-        scanned.last_sequence = sequence;
-        match value::read_frame(get, sequence) {
-            Ok(Some(stored)) => scanned.frames.push(Found::new(sequence, stored)),
-            Ok(None) | Err(DiskError::Damaged(_)) => scanned.damaged += 1,
+    let header = get(disk, number, &scanned.places, 0, 0)?;
+    scanned.header = header.and_then(|value| SliceHeader::decode(&value));
+    let firsts = scanned
+        .places
+        .keys()
+        .filter(|(sequence, part)| *sequence > 0 && *part == 0);
+    let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();
+    for sequence in sequences {
+        match scanned.read(disk, number, sequence) {
+            Ok(Found {
+                sequence,
+                envelope,
+                crc,
+                ..
+            }) => {
+                scanned.frames.push(Meta {
+                    sequence,
+                    envelope,
+                    crc,
+                });
+            }
+            Err(DiskError::Damaged(_)) => {}
             Err(error) => return Err(error),
         }
-        // Writes follow each other; only where one is missing is the next one looked for.
-        at = match get(sequence + 1, 0)? {
-            Some(_) => Some(sequence + 1),
-            None => next_key((sequence, u32::MAX))?.map(|(next, _)| next),
-        };
     }
     Ok(scanned)
 }

@@ -222,13 +222,17 @@ impl<D: Disk> Shared<D> {
 
     fn rebuild_index(&self, number: u64) -> Result<SliceIndex, DiskError> {
         log::warn!("index of slice {number} is missing or damaged, rebuilding it");
-        let slice = self.slice(number)?;
-        let scanned = scan::scan_slice(&*slice)?;
+        let scanned = scan::scan(&self.disk, number)?;
         let last = self
             .catalog()
             .get(number)
             .map_or(0, |entry| entry.summary.last_sequence);
-        Ok(scanned.index_to(last))
+        let mut index = SliceIndex::default();
+        for frame in scanned.counting_to(last) {
+            let found = scanned.read(&self.disk, number, frame.sequence)?;
+            index.push(found.place(), found.envelope.kind, &found.data, |_, _| {});
+        }
+        Ok(index)
     }
 
     /// Notes that a slice is damaged, so that it is salvaged.

@@ -210,7 +210,11 @@ impl<D: Disk> Store<D> {
             void_from: u64::MAX,
         };
         self.next_number += 1;
-        let summary = copy::write(&self.shared.disk, &plan, &self.tail)?;
+        let mut tail = self.tail.iter().cloned().map(Ok);
+        let copied = copy::write(&self.shared.disk, &plan, &mut tail)?;
+        let Some((summary, _)) = copied else {
+            return Ok(());
+        };
         let file_bytes = self.shared.disk.slice_bytes(plan.number);
         let mut catalog = self.shared.catalog_mut();
         catalog.void_before(plan.number, summary.voids_from);

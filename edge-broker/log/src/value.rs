@@ -189,6 +189,12 @@ pub fn check_prefix(bytes: &[u8]) -> Option<ValueHead> {
     (checksum(value) == head.crc).then_some(head)
 }
 
+/// The write that a value says it belongs to, whole or not.
+pub fn sequence_of(bytes: &[u8]) -> Option<u64> {
+    let mut rest = bytes.strip_prefix(&MAGIC)?;
+    (rest.len() >= 8).then(|| rest.get_u64_le())
+}
+
 /// Checks that a stored value is whole and the one that was asked for; returns its checksum.
 pub fn check(value: &[u8], sequence: u64, part: u32) -> Result<u32, DiskError> {
     match check_prefix(value) {

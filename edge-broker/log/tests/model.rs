@@ -10,7 +10,7 @@ use edge_log::sim::MemDisk;
 use edge_log::{Checkpoint, Entry, HardState, Reader, Recovery, Store, StoreConfig};
 use support::{batch, entry, frame, partition, small};
 
-const SEEDS: u64 = 3000;
+const SEEDS: u64 = 2000;
 
 /// Runs other seeds: a number to begin with, and how many.
 fn seeds() -> std::ops::Range<u64> {

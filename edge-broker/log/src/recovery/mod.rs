@@ -17,23 +17,22 @@ mod chain;
 use chain::{Gap, Section, Write};
 
 use crate::catalog::{self, Catalog};
-use crate::copy;
+use crate::copy::{self, Plan};
 use crate::identity::{Found as FoundIdentity, Identity, IdentityFile, Mark};
-use crate::scan::{self, Found, Scanned};
-use crate::slice_index::{self, Summary};
+use crate::scan::{self, Found, Meta, Scanned};
+use crate::slice_index::{self, SliceIndex, Summary};
 use crate::store::{Active, Start, Store, poison_file};
 use crate::{
-    Checkpoint, Disk, DiskError, HardState, LostRange, OpenError, Recovery, StoreConfig, checkpoint,
+    Checkpoint, Disk, DiskError, HardState, LostRange, OpenError, Recovery, Slice, StoreConfig,
+    checkpoint, value,
 };
 
 /// One slice as found.
-struct Piece<D: Disk> {
+struct Piece {
     number: u64,
-    /// The open slice, unless it is sealed or does not open.
-    slice: Option<Arc<D::Slice>>,
     content: Content,
     poisoned_at: Option<u64>,
-    /// Frames of it are lost or it does not open: to be salvaged.
+    /// Frames of it are lost: to be salvaged.
     damaged: bool,
 }
 
@@ -41,12 +40,12 @@ enum Content {
     Sealed(Box<Summary>),
     Scanned {
         scanned: Scanned,
-        accepted: Vec<Found>,
+        accepted: Vec<u64>,
         covers: u64,
     },
 }
 
-impl<D: Disk> Piece<D> {
+impl Piece {
     /// The write accepted before its first one.
     fn continues(&self) -> u64 {
         match &self.content {
@@ -106,9 +105,9 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let checkpoint_index = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
     let durable = durable(known, &pieces);
     let judged = judge(known, checkpoint_index, durable, &mut pieces);
-    let tail = take_tail(&mut pieces, durable);
+    let tail = take_tail(&disk, &mut pieces, durable);
     let begun = pieces.iter().any(|piece| piece.order() != u64::MAX) || checkpoint.is_some();
-    let mut recovering = Recovering {
+    let recovering = Recovering {
         disk,
         config,
         identity,
@@ -125,7 +124,6 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         highest: judged.highest,
         begun,
     };
-    recovering.salvage(&mut pieces);
     recovering.finish(pieces)
 }
 
@@ -142,7 +140,7 @@ fn sync_names<D: Disk>(disk: &D) {
 
 const SYNC_ATTEMPTS: usize = 3;
 
-fn pieces<D: Disk>(disk: &D) -> Result<Vec<Piece<D>>, DiskError> {
+fn pieces<D: Disk>(disk: &D) -> Result<Vec<Piece>, DiskError> {
     let numbers = disk.slice_numbers()?;
     let mut pieces = Vec::with_capacity(numbers.len());
     let mut replaced = Vec::new();
@@ -160,7 +158,6 @@ fn pieces<D: Disk>(disk: &D) -> Result<Vec<Piece<D>>, DiskError> {
                     of.is_empty() || of.iter().any(|number| numbers.contains(number))
                 });
                 if unfinished {
-                    drop(piece);
                     remove(disk, number);
                     continue;
                 }
@@ -191,7 +188,7 @@ fn remove<D: Disk>(disk: &D, number: u64) {
     }
 }
 
-fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece<D>, DiskError> {
+fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece, DiskError> {
     let poisoned_at = disk.read_file(&poison_file(number), 8).ok().flatten();
     let poisoned_at =
         poisoned_at.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
@@ -199,26 +196,22 @@ fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece<D>, DiskError> {
         let content = Content::Sealed(Box::new(summary));
         return Ok(Piece {
             number,
-            slice: None,
             content,
             poisoned_at,
             damaged: false,
         });
     }
-    let opened = open_slice(disk, number);
-    let (slice, scanned) = match opened.and_then(|slice| Ok((scan::scan_slice(&slice)?, slice))) {
-        Ok((scanned, slice)) => (Some(Arc::new(slice)), scanned),
+    let (mut scanned, damaged) = match scan_slice(disk, number) {
+        Ok(scanned) => (scanned, false),
         Err(error) => {
-            log::error!("slice {number} does not open, looking for what is left of it: {error}");
-            (None, scan::scan_salvage(disk, number).unwrap_or_default())
+            log::error!("slice {number} cannot be read: {error}");
+            (Scanned::default(), true)
         }
     };
-    let mut scanned = scanned;
     scanned.header = copy::load_header(disk, number).or(scanned.header);
     if let Some(mark) = poisoned_at {
         scanned.frames.retain(|frame| frame.sequence <= mark);
     }
-    let damaged = slice.is_none();
     let content = Content::Scanned {
         scanned,
         accepted: Vec::new(),
@@ -226,11 +219,16 @@ fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece<D>, DiskError> {
     };
     Ok(Piece {
         number,
-        slice,
         content,
         poisoned_at,
         damaged,
     })
+}
+
+fn scan_slice<D: Disk>(disk: &D, number: u64) -> Result<Scanned, DiskError> {
+    (1..SYNC_ATTEMPTS)
+        .find_map(|_| scan::scan(disk, number).ok())
+        .map_or_else(|| scan::scan(disk, number), Ok)
 }
 
 /// Opening writes; on a full disk the ballast makes room for it.
@@ -251,17 +249,17 @@ struct Judged {
 }
 
 /// The last write that is known to have been durable.
-fn durable<D: Disk>(known: Option<Identity>, pieces: &[Piece<D>]) -> u64 {
+fn durable(known: Option<Identity>, pieces: &[Piece]) -> u64 {
     let proven = pieces.iter().map(Piece::proves).max().unwrap_or(0);
     proven.max(known.map_or(0, |identity| identity.mark.sequence))
 }
 
 /// Sorts out which frames count, and marks the slices that lost some as damaged.
-fn judge<D: Disk>(
+fn judge(
     known: Option<Identity>,
     checkpoint_index: u64,
     durable: u64,
-    pieces: &mut [Piece<D>],
+    pieces: &mut [Piece],
 ) -> Judged {
     let mark = known
         .map(|identity| identity.mark)
@@ -315,18 +313,23 @@ fn lost_range(gap: &Gap, mark: Option<Mark>) -> LostRange {
 /// What was written last was perhaps answered for and perhaps never synced; that it can be read
 /// proves nothing, and a sync now may find nothing to do after one that failed. So it is taken
 /// out and copied to a new slice.
-fn take_tail<D: Disk>(pieces: &mut [Piece<D>], durable: u64) -> Vec<Found> {
+fn take_tail<D: Disk>(disk: &D, pieces: &mut [Piece], durable: u64) -> Vec<Found> {
     let mut tail = Vec::new();
     for piece in pieces {
-        if let Content::Scanned { accepted, .. } = &mut piece.content {
-            let kept = accepted.partition_point(|frame| frame.sequence <= durable);
-            tail.extend(accepted.drain(kept..));
+        if let Content::Scanned {
+            accepted, scanned, ..
+        } = &mut piece.content
+        {
+            let kept = accepted.partition_point(|sequence| *sequence <= durable);
+            let read = |sequence| scanned.read(disk, piece.number, sequence).ok();
+            // What cannot be read a moment after it could ends the tail.
+            tail.extend(accepted.drain(kept..).map_while(read));
         }
     }
     tail
 }
 
-impl<D: Disk> Piece<D> {
+impl Piece {
     fn section(&self) -> Section {
         match &self.content {
             Content::Sealed(summary) => Section::Closed {
@@ -335,7 +338,7 @@ impl<D: Disk> Piece<D> {
                 indexes: summary.first_index..=summary.last_index,
             },
             Content::Scanned { scanned, .. } => {
-                let write = |frame: &Found| Write {
+                let write = |frame: &Meta| Write {
                     sequence: frame.sequence,
                     previous: frame.envelope.previous,
                     index: frame.envelope.index,
@@ -360,14 +363,10 @@ impl<D: Disk> Piece<D> {
         }
     }
 
-    fn is_closed(&self) -> bool {
-        matches!(self.section(), Section::Closed { .. })
-    }
-
     fn last_accepted(&self) -> Option<u64> {
         match &self.content {
             Content::Sealed(summary) => Some(summary.last_sequence),
-            Content::Scanned { accepted, .. } => accepted.last().map(|frame| frame.sequence),
+            Content::Scanned { accepted, .. } => accepted.last().copied(),
         }
     }
 
@@ -380,25 +379,32 @@ impl<D: Disk> Piece<D> {
 
     /// Keeps the frames that count.
     fn accept(&mut self, counts: &[u64]) {
-        let closed = self.is_closed();
+        let closed = matches!(self.section(), Section::Closed { .. });
         if let Content::Scanned {
             scanned,
             accepted,
             covers,
         } = &mut self.content
         {
-            *accepted = std::mem::take(&mut scanned.frames);
-            accepted.retain(|frame| closed || counts.binary_search(&frame.sequence).is_ok());
-            *covers = accepted.last().map_or(0, |frame| frame.sequence);
+            *accepted = match closed {
+                true => scanned.frames.iter().map(|frame| frame.sequence).collect(),
+                false => counts.to_vec(),
+            };
+            *covers = accepted.last().copied().unwrap_or(0);
         }
     }
 
     /// The write of the durable mark must be the one that was marked.
     fn misses_mark(&self, mark: &Mark) -> Option<LostRange> {
-        let Content::Scanned { accepted, .. } = &self.content else {
+        let Content::Scanned {
+            accepted, scanned, ..
+        } = &self.content
+        else {
             return None;
         };
-        let frame = accepted
+        accepted.binary_search(&mark.sequence).ok()?;
+        let frame = scanned
+            .frames
             .iter()
             .find(|frame| frame.sequence == mark.sequence)?;
         (frame.crc != mark.crc).then(|| LostRange {
@@ -436,109 +442,29 @@ struct Recovering<D: Disk> {
 }
 
 impl<D: Disk> Recovering<D> {
-    /// Copies what is left of damaged slices, then moves the originals aside.
-    fn salvage(&mut self, pieces: &mut Vec<Piece<D>>) {
-        let mut next_number = next_number(pieces);
-        for piece in pieces.iter_mut().filter(|piece| piece.damaged) {
-            let Content::Scanned {
-                accepted,
-                covers,
-                scanned,
-            } = &mut piece.content
-            else {
-                continue;
-            };
-            let store_id = scanned.header.as_ref().map_or(0, |header| header.store_id);
-            let plan = copy::Plan {
-                number: next_number,
-                store_id,
-                continues: accepted.first().map_or(0, |frame| frame.envelope.previous),
-                covers: *covers,
-                replaces: vec![piece.number],
-                reduced: false,
-                voids_from: u64::MAX,
-                void_from: u64::MAX,
-            };
-            next_number += 1;
-            let copied = match accepted.is_empty() {
-                true => Ok(None),
-                false => copy::write(&self.disk, &plan, accepted).map(Some),
-            };
-            let copied = copied.and_then(|copied| {
-                piece.slice = None;
-                self.quarantined
-                    .push(self.disk.quarantine_slice(piece.number)?);
-                Ok(copied)
-            });
-            match copied {
-                Ok(Some(summary)) => {
-                    piece.number = plan.number;
-                    piece.content = Content::Sealed(Box::new(summary));
-                    piece.damaged = false;
-                }
-                Ok(None) => {}
-                // Served as it is if it opened; upkeep tries again.
-                Err(error) => {
-                    log::error!("slice {} cannot be salvaged now: {error}", piece.number);
-                }
-            }
-        }
-        pieces.retain(|piece| !piece.damaged || piece.slice.is_some());
-    }
-
-    fn finish(mut self, pieces: Vec<Piece<D>>) -> Result<(Store<D>, Recovery), OpenError> {
-        let next_number = next_number(&pieces).max(self.highest_number_seen()?);
+    fn finish(mut self, pieces: Vec<Piece>) -> Result<(Store<D>, Recovery), OpenError> {
         let slices = pieces.len();
-        let mut catalog = Catalog::default();
-        let (mut active, mut held) = (None, Vec::new());
-        let mut leftovers = Vec::new();
+        let mut built = Built {
+            catalog: Catalog::default(),
+            active: None,
+            held: Vec::new(),
+            leftovers: Vec::new(),
+            last_crc: 0,
+            next_number: self.disk.slice_numbers()?.last().map_or(1, |last| last + 1),
+        };
         let newest = pieces.iter().rposition(|piece| piece.order() != u64::MAX);
-        let mut last_crc = 0;
         for (at, piece) in pieces.into_iter().enumerate() {
-            if piece.order() == u64::MAX {
-                // Created ahead; nobody knows whether it was synced.
-                drop(piece.slice);
-                remove(&self.disk, piece.number);
-                continue;
-            }
-            let file_bytes = self.disk.slice_bytes(piece.number);
-            let (number, poisoned) = (piece.number, piece.poisoned_at.is_some());
-            match piece.content {
-                Content::Sealed(summary) => {
-                    catalog.void_before(number, summary.voids_from);
-                    catalog.last_index = summary.last_index;
-                    catalog.add(number, *summary, None, file_bytes);
-                }
-                Content::Scanned { accepted, .. } => {
-                    let Some(slice) = piece.slice else { continue };
-                    last_crc = accepted.last().map_or(last_crc, |frame| frame.crc);
-                    let listed = list(&mut catalog, number, file_bytes, &accepted);
-                    let goes_on = self.tail.is_empty() && !poisoned && !piece.damaged;
-                    if Some(at) == newest && listed && goes_on {
-                        let stored_bytes = file_bytes.min(self.config.slice_bytes);
-                        active = Some(Active {
-                            number,
-                            slice: Arc::clone(&slice),
-                            stored_bytes,
-                            begun: true,
-                            listed: true,
-                            continues: self.top,
-                        });
-                        held.push((number, slice));
-                    } else if listed {
-                        if let Some(entry) = catalog.get_mut(number) {
-                            entry.poisoned = poisoned;
-                            entry.damaged = piece.damaged;
-                        }
-                        held.push((number, slice));
-                    } else {
-                        // The tail may be in it: not before that is copied.
-                        drop(slice);
-                        leftovers.push(number);
-                    }
-                }
-            }
+            let may_go_on = Some(at) == newest && self.tail.is_empty();
+            self.take(&mut built, piece, may_go_on);
         }
+        let Built {
+            mut catalog,
+            active,
+            held,
+            leftovers,
+            last_crc,
+            next_number,
+        } = built;
         self.frame_log(&mut catalog);
         let (identity, previous_store_id) = self.incarnation(&catalog, last_crc);
         self.identity.write(&self.disk, identity);
@@ -677,43 +603,201 @@ impl<D: Disk> Recovering<D> {
         (identity, renewed.then_some(known.store_id))
     }
 
-    fn highest_number_seen(&self) -> Result<u64, DiskError> {
-        Ok(self.disk.slice_numbers()?.last().map_or(1, |last| last + 1))
+    /// Takes a slice into the log.
+    fn take(&mut self, built: &mut Built<D>, piece: Piece, may_go_on: bool) {
+        if piece.order() == u64::MAX {
+            // Created ahead; nobody knows whether it was synced.
+            match piece.damaged {
+                true => self.quarantine(piece.number),
+                false => remove(&self.disk, piece.number),
+            }
+            return;
+        }
+        let file_bytes = self.disk.slice_bytes(piece.number);
+        match piece.content {
+            Content::Sealed(summary) => built.add_sealed(piece.number, *summary, file_bytes),
+            Content::Scanned { ref accepted, .. } if accepted.is_empty() => match piece.damaged {
+                true => self.quarantine(piece.number),
+                // The tail may be in it: not before that is copied.
+                false => built.leftovers.push(piece.number),
+            },
+            Content::Scanned { .. } if piece.damaged => self.salvage(built, &piece, file_bytes),
+            Content::Scanned { .. } => self.reopen(built, &piece, may_go_on, file_bytes),
+        }
+    }
+
+    /// Opens a slice that was not sealed. sled may find less in it than there is: then what is
+    /// there is copied from memory.
+    fn reopen(&mut self, built: &mut Built<D>, piece: &Piece, may_go_on: bool, file_bytes: u64) {
+        let Ok(frames) = piece.read_all(&self.disk) else {
+            return self.salvage(built, piece, file_bytes);
+        };
+        let number = piece.number;
+        if piece.poisoned_at.is_some() {
+            // Never opened again if that can be helped; upkeep copies it.
+            built.list(number, file_bytes, &frames);
+            if let Some(entry) = built.catalog.get_mut(number) {
+                entry.poisoned = true;
+            }
+            return;
+        }
+        let opened = open_slice(&self.disk, number).and_then(|slice| {
+            let has_all = frames
+                .iter()
+                .try_for_each(|frame| has_frame(&slice, frame.sequence));
+            has_all.map(|()| Arc::new(slice))
+        });
+        match opened {
+            Ok(slice) => {
+                built.list(number, file_bytes, &frames);
+                built.held.push((number, Arc::clone(&slice)));
+                if may_go_on {
+                    built.active = Some(Active {
+                        number,
+                        slice,
+                        stored_bytes: file_bytes.min(self.config.slice_bytes),
+                        begun: true,
+                        listed: true,
+                        continues: self.top,
+                    });
+                }
+            }
+            Err(error) => {
+                log::error!("slice {number} does not open well, copying it: {error}");
+                let mut frames = frames.into_iter().map(Ok);
+                self.copy(built, piece, file_bytes, &mut frames);
+            }
+        }
+    }
+
+    /// Copies what is left of a damaged slice, then moves the original aside.
+    fn salvage(&mut self, built: &mut Built<D>, piece: &Piece, file_bytes: u64) {
+        let Content::Scanned {
+            scanned, accepted, ..
+        } = &piece.content
+        else {
+            return;
+        };
+        let disk = &self.disk;
+        let mut read = Vec::new();
+        for sequence in accepted {
+            read.extend(scanned.read(disk, piece.number, *sequence));
+        }
+        self.copy(built, piece, file_bytes, &mut read.into_iter().map(Ok));
+    }
+
+    fn copy(
+        &mut self,
+        built: &mut Built<D>,
+        piece: &Piece,
+        file_bytes: u64,
+        frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
+    ) {
+        let Content::Scanned {
+            scanned, covers, ..
+        } = &piece.content
+        else {
+            return;
+        };
+        let header = scanned.header.as_ref();
+        let plan = Plan {
+            number: built.next_number,
+            store_id: header.map_or(0, |header| header.store_id),
+            continues: piece.continues(),
+            covers: *covers,
+            replaces: vec![piece.number],
+            reduced: header.is_some_and(|header| header.reduced),
+            voids_from: u64::MAX,
+            void_from: u64::MAX,
+        };
+        built.next_number += 1;
+        match copy::write(&self.disk, &plan, frames) {
+            Ok(Some((summary, _))) => {
+                built.add_sealed(plan.number, summary, self.disk.slice_bytes(plan.number));
+                self.quarantine(piece.number);
+            }
+            Ok(None) => self.quarantine(piece.number),
+            Err(error) => {
+                log::error!("slice {} cannot be copied now: {error}", piece.number);
+                // Served from its raw bytes as far as it opens; upkeep tries the copy again.
+                if let Ok(frames) = piece.read_all(&self.disk) {
+                    built.list(piece.number, file_bytes, &frames);
+                }
+                if let Some(entry) = built.catalog.get_mut(piece.number) {
+                    entry.damaged = true;
+                }
+            }
+        }
+    }
+
+    fn quarantine(&mut self, number: u64) {
+        match self.disk.quarantine_slice(number) {
+            Ok(name) => self.quarantined.push(name),
+            Err(error) => log::error!("slice {number} cannot be moved aside: {error}"),
+        }
     }
 }
 
-fn next_number<D: Disk>(pieces: &[Piece<D>]) -> u64 {
-    pieces
-        .iter()
-        .map(|piece| piece.number)
-        .max()
-        .map_or(1, |last| last + 1)
+/// The log as it is put together.
+struct Built<D: Disk> {
+    catalog: Catalog,
+    active: Option<Active<D>>,
+    held: Vec<(u64, Arc<D::Slice>)>,
+    /// Slices in which nothing counts.
+    leftovers: Vec<u64>,
+    last_crc: u32,
+    next_number: u64,
 }
 
-/// Puts a slice that was read into the catalog; false when nothing in it counts.
-fn list(catalog: &mut Catalog, number: u64, file_bytes: u64, accepted: &[Found]) -> bool {
-    let Some(first) = accepted.first() else {
-        return false;
-    };
-    let summary = Summary {
-        first_sequence: first.sequence,
-        ..catalog::empty_summary(first.envelope.store_id, first.envelope.previous)
-    };
-    catalog.add(
-        number,
-        summary,
-        Some(slice_index::SliceIndex::default()),
-        file_bytes,
-    );
-    for frame in accepted {
-        let stored_bytes = frame.data.len() as u64;
-        catalog.push(
-            number,
-            frame.place(),
-            stored_bytes,
-            frame.envelope.kind,
-            &frame.data,
-        );
+impl<D: Disk> Built<D> {
+    fn add_sealed(&mut self, number: u64, summary: Summary, file_bytes: u64) {
+        self.catalog.void_before(number, summary.voids_from);
+        self.catalog.last_index = summary.last_index;
+        self.catalog.add(number, summary, None, file_bytes);
     }
-    true
+
+    fn list(&mut self, number: u64, file_bytes: u64, frames: &[Found]) {
+        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+            return;
+        };
+        self.last_crc = last.crc;
+        let summary = Summary {
+            first_sequence: first.sequence,
+            ..catalog::empty_summary(first.envelope.store_id, first.envelope.previous)
+        };
+        let index = SliceIndex::default();
+        self.catalog.add(number, summary, Some(index), file_bytes);
+        for frame in frames {
+            let stored_bytes = frame.data.len() as u64;
+            self.catalog.push(
+                number,
+                frame.place(),
+                stored_bytes,
+                frame.envelope.kind,
+                &frame.data,
+            );
+        }
+    }
+}
+
+impl Piece {
+    fn read_all<D: Disk>(&self, disk: &D) -> Result<Vec<Found>, DiskError> {
+        let Content::Scanned {
+            scanned, accepted, ..
+        } = &self.content
+        else {
+            return Ok(Vec::new());
+        };
+        accepted
+            .iter()
+            .map(|sequence| scanned.read(disk, self.number, *sequence))
+            .collect()
+    }
+}
+
+fn has_frame<S: Slice>(slice: &S, sequence: u64) -> Result<(), DiskError> {
+    match slice.get(sequence, 0)? {
+        Some(value) => value::check(&value, sequence, 0).map(drop),
+        None => Err(DiskError::Damaged(format!("write {sequence} is not found"))),
+    }
 }

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Disk, DiskError, Slice, VALUE_BYTES_MAX};
+use crate::{Disk, DiskError, Slice, VALUE_BYTES_MAX, value};
 
 /// What the disk may do to its user, besides what the test asks for directly.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -530,16 +530,18 @@ impl Disk for MemDisk {
         inner.step()
     }
 
-    fn salvage_slice(
-        &self,
-        number: u64,
-        found: &mut dyn FnMut(u64, u32, &[u8]),
-    ) -> Result<(), DiskError> {
-        let values = self.live()?.slice(number)?.values.clone();
-        for ((sequence, part), value) in values {
-            found(sequence, part, &value.bytes);
+    fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
+        for ((sequence, part), value) in &self.live()?.slice(number)?.values {
+            found(sequence << PART_BITS | u64::from(*part), &value.bytes);
         }
         Ok(())
+    }
+
+    fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError> {
+        let key = (place >> PART_BITS, (place & ((1 << PART_BITS) - 1)) as u32);
+        let mut inner = self.live()?;
+        let value = inner.slice(number)?.values.get(&key);
+        Ok(value.map_or_else(Vec::new, |value| value.bytes.clone()))
     }
 
     fn slice_bytes(&self, number: u64) -> u64 {
@@ -722,6 +724,9 @@ impl Disk for MemDisk {
     }
 }
 
+/// A value's place is its sequence and, in so many bits, its part.
+const PART_BITS: u32 = 20;
+
 /// What an empty slice occupies.
 const SLICE_OVERHEAD_BYTES: u64 = 4096;
 
@@ -746,7 +751,8 @@ impl Slice for MemSlice {
                 state: State::Pending,
             };
             let old = slice.values.insert(key, value);
-            assert!(old.is_none(), "slices are insert-only, write: {sequence}");
+            let whole = old.is_some_and(|old| value::check_prefix(&old.bytes).is_some());
+            assert!(!whole, "slices are insert-only, write: {sequence}");
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! What sled 0.34.7 needs to be safe is in `slice.rs`, each rule where it applies.
 
 mod files;
+mod raw;
 mod slice;
 
 use std::fs::{self, File};
@@ -133,12 +134,12 @@ impl Disk for SledDisk {
         slice::seal(&self.slice_dir(number), self.cache_bytes)
     }
 
-    fn salvage_slice(
-        &self,
-        number: u64,
-        found: &mut dyn FnMut(u64, u32, &[u8]),
-    ) -> Result<(), DiskError> {
-        slice::salvage(&self.slice_dir(number), found)
+    fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
+        raw::find_values(&self.slice_dir(number), found)
+    }
+
+    fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError> {
+        raw::value_at(&self.slice_dir(number), place)
     }
 
     fn slice_bytes(&self, number: u64) -> u64 {

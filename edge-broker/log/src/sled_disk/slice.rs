@@ -1,15 +1,12 @@
 //! A slice in a sled Db, and the rules under which sled 0.34.7 keeps what it was given.
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::{folder_bytes, replace, sync_folder};
-use super::{disk_error, io_error};
-use crate::value::{self, VALUE_HEAD_BYTES};
+use super::{disk_error, io_error, raw};
 use crate::{DiskError, Slice, VALUE_BYTES_MAX};
 
 /// A slice in a sled Db.
@@ -168,53 +165,6 @@ pub fn seal(path: &Path, cache_bytes: u64) -> Result<(), DiskError> {
     sync_folder(path)
 }
 
-/// Finds our values in sled's file without sled: they name and check themselves.
-pub fn salvage(path: &Path, found: &mut dyn FnMut(u64, u32, &[u8])) -> Result<(), DiskError> {
-    let db = path.join("db");
-    let mut file = File::open(&db).map_err(io_error("open", &db))?;
-    let mut bytes = Vec::new();
-    // A sector that cannot be read ends this pass; the next begins behind it.
-    if file.read_to_end(&mut bytes).is_err() {
-        bytes = read_around_errors(&file);
-    }
-    let mut at = 0;
-    while let Some(next) = find(&bytes[at..], &value::MAGIC) {
-        at += next;
-        match value::check_prefix(&bytes[at..]) {
-            Some(head) => {
-                let len = VALUE_HEAD_BYTES + head.payload_bytes;
-                found(head.sequence, head.part, &bytes[at..at + len]);
-                at += len;
-            }
-            None => at += 1,
-        }
-    }
-    Ok(())
-}
-
-fn find(bytes: &[u8], what: &[u8; 4]) -> Option<usize> {
-    let first = what[0];
-    let mut at = 0;
-    while let Some(next) = bytes.get(at..)?.iter().position(|byte| *byte == first) {
-        at += next;
-        if bytes[at..].starts_with(what) {
-            return Some(at);
-        }
-        at += 1;
-    }
-    None
-}
-
-fn read_around_errors(file: &File) -> Vec<u8> {
-    let len = file.metadata().map_or(0, |meta| meta.len()) as usize;
-    let mut bytes = vec![0; len];
-    for (block, chunk) in bytes.chunks_mut(4096).enumerate() {
-        // What cannot be read stays zero; the values in it fail their checks.
-        let _ = file.read_exact_at(chunk, block as u64 * 4096);
-    }
-    bytes
-}
-
 impl SledSlice {
     /// Asks sled for something; a panic of its is an error of this slice, not of the gateway.
     fn ask<T>(
@@ -271,7 +221,7 @@ impl Slice for SledSlice {
     fn prove(&self) -> Result<(), DiskError> {
         let path = self.path.join("db");
         let cached = fs::read(&path).map_err(io_error("read", &path))?;
-        if read_uncached(&path)? == cached {
+        if raw::read_uncached(&path)? == cached {
             return Ok(());
         }
         Err(DiskError::Io(format!(
@@ -284,37 +234,5 @@ impl Slice for SledSlice {
         self.file
             .metadata()
             .map_or_else(|_| folder_bytes(&self.path), |meta| meta.len())
-    }
-}
-
-/// Reads a file from the device: past the page cache where that is possible, else after asking
-/// the kernel to forget it.
-fn read_uncached(path: &Path) -> Result<Vec<u8>, DiskError> {
-    use rustix::fs::{Advice, Mode, OFlags};
-    let direct = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECT, Mode::empty());
-    if let Ok(file) = direct
-        && let Ok(bytes) = read_aligned(&File::from(file))
-    {
-        return Ok(bytes);
-    }
-    let file = File::open(path).map_err(io_error("open", path))?;
-    let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-    fs::read(path).map_err(io_error("read", path))
-}
-
-/// `O_DIRECT` wants memory, place and length aligned.
-fn read_aligned(file: &File) -> std::io::Result<Vec<u8>> {
-    const BLOCK: usize = 4096;
-    const CHUNK: usize = 1 << 20;
-    let mut memory = vec![0_u8; CHUNK + BLOCK];
-    let shift = memory.as_ptr().align_offset(BLOCK);
-    let window = &mut memory[shift..shift + CHUNK];
-    let mut bytes = Vec::new();
-    loop {
-        let len = file.read_at(window, bytes.len() as u64)?;
-        bytes.extend_from_slice(&window[..len]);
-        if len < CHUNK {
-            return Ok(bytes);
-        }
     }
 }

@@ -256,7 +256,6 @@ fn a_damaged_slice_is_salvaged_and_what_is_lost_is_named() {
 }
 
 #[test]
-#[ignore = "sled opens it and finds nothing"]
 fn a_newest_slice_that_does_not_open_loses_nothing_it_still_has() {
     let dir = tempfile::tempdir().unwrap();
     drop(filled(dir.path()));
