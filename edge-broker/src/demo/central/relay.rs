@@ -170,7 +170,7 @@ pub struct Frames {
 impl Frames {
     /// The next frame without its size; none when the other side closed.
     pub async fn next(&mut self, from: &mut TcpStream) -> io::Result<Option<Bytes>> {
-        let mut chunk = [0; READ_BYTES];
+        let mut chunk = vec![0; READ_BYTES];
         loop {
             let frame = split_frame(&mut self.buffer, FRAME_BYTES_MAX);
             if let Some(frame) = frame.map_err(|error| invalid(&error))? {
