@@ -21,6 +21,9 @@ pub struct Recovery {
     pub first_index: u64,
     /// Last index in the log; `first_index - 1` when there is none.
     pub last_index: u64,
+    /// The last index that is surely on the disk. What follows was written before a crash and
+    /// may never have been synced: nobody may rely on it before the next persist succeeded.
+    pub proven_index: u64,
     /// (first index, term) of each run of one term, from `first_index` on.
     pub terms: Vec<(u64, u64)>,
     /// What was durable and is gone.

@@ -473,7 +473,7 @@ impl<D: Disk> Recovering<D> {
             .tail
             .iter()
             .map(|frame| (frame.envelope.index, frame.envelope.term));
-        let recovery = Recovery {
+        let mut recovery = Recovery {
             store_id: identity.store_id,
             previous_store_id,
             boot_count: identity.boot_count,
@@ -481,6 +481,7 @@ impl<D: Disk> Recovering<D> {
             checkpoint: self.checkpoint.clone(),
             first_index: catalog.first_index,
             last_index: self.last_index(&catalog),
+            proven_index: 0,
             terms: catalog::join_terms(catalog.terms(), tail_terms),
             lost: self.lost,
             quarantined: self.quarantined,
@@ -500,6 +501,7 @@ impl<D: Disk> Recovering<D> {
         };
         let mut store = Store::start(start, self.config);
         store.adopt_tail(self.tail, leftovers);
+        recovery.proven_index = store.shared.catalog().last_index;
         Ok((store, recovery))
     }
 
