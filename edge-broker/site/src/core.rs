@@ -363,12 +363,13 @@ impl<T> SiteCore<T> {
             &state.voters
         };
         let alone = voters.iter().all(|&id| id == store_id) || config.voters.is_empty();
-        // Alone, what is on this disk is committed; otherwise only what raft said so.
+        // Alone, what is surely on this disk is committed; otherwise only what raft said so.
         let last = recovery.last_index.max(state.applied_index);
+        let proven = recovery.proven_index.clamp(state.applied_index, last);
         let replay_to = if alone {
-            last
+            proven
         } else {
-            recovery.hard_state.commit.min(last)
+            recovery.hard_state.commit.min(proven)
         };
         let checkpoints = Checkpoints {
             index: state.applied_index,
@@ -405,7 +406,7 @@ impl<T> SiteCore<T> {
             fetching: Vec::new(),
             lost: Vec::new(),
             announced: false,
-            durable_index: last,
+            durable_index: proven,
             disk: Disk::default(),
             checkpoints,
             wear: WearBudget::new(config.site.wear_gb_per_day, now.mono_ms),

@@ -61,6 +61,11 @@ impl WearBudget {
     /// Takes the tokens of a commit: `bytes` of ours became `device_bytes` on the device.
     pub fn spend(&mut self, mono_ms: u64, bytes: usize, device_bytes: u64) {
         self.learn(bytes as f64, device_bytes as f64);
+        self.charge(mono_ms, device_bytes);
+    }
+
+    /// Takes the tokens of writes that were no commit.
+    pub fn charge(&mut self, mono_ms: u64, device_bytes: u64) {
         if self.is_limited() {
             self.fill(mono_ms);
             // Debt is bounded, so that a burst that never waits (commit_bytes_max) does not

@@ -106,15 +106,22 @@ impl<T> SiteCore<T> {
     fn persisted(&mut self, now: Now, flying: Flying, durable: Durable) {
         self.persisting.failures = 0;
         self.clear("storage.poisoned");
+        // The disk counts everything since it was opened, maintenance too.
+        let written = durable
+            .device_bytes
+            .saturating_sub(self.counters.device_bytes);
+        self.counters.device_bytes += written;
+        self.disk.append_bytes_left = Some(durable.append_bytes_left);
         if let Some(last) = flying.job.entries.last() {
             self.durable_index = last.index;
             self.counters.commits += 1;
             self.counters.frame_bytes += flying.bytes as u64;
-            self.counters.device_bytes += durable.device_bytes;
-            self.disk.bytes_since_report += durable.device_bytes.max(flying.bytes as u64);
-            self.wear
-                .spend(now.mono_ms, flying.bytes, durable.device_bytes);
+            self.disk.bytes_since_report += written.max(flying.bytes as u64);
+            self.wear.spend(now.mono_ms, flying.bytes, written);
             self.want_report();
+        } else {
+            self.durable_index = self.durable_index.max(durable.last_index);
+            self.wear.charge(now.mono_ms, written);
         }
         if let Some(raw) = &mut self.raw {
             raw.on_persist_ready(flying.ready_number);

@@ -44,6 +44,7 @@ impl<T> SiteCore<T> {
             Err(error) => return self.halt(ApplyError::Raft(error.to_string()), now),
         }
         self.pin();
+        self.prove_tail();
         if let Some(raw) = &mut self.raw
             && self.alone
         {
@@ -51,6 +52,16 @@ impl<T> SiteCore<T> {
             let _ = raw.campaign();
         }
         self.advance(now);
+    }
+
+    /// What was found behind the last sure write is proven by a write first: until then nothing is
+    /// answered, because an answer says that it is on this disk.
+    fn prove_tail(&mut self) {
+        let Some(raw) = &self.raw else { return };
+        if raw.store().last() > self.durable_index {
+            self.persisting.queued.hard_state = Some(raw.store().hard_state());
+            self.persisting.queued.must_sync = true;
+        }
     }
 
     fn intake_seen(&self) -> u64 {

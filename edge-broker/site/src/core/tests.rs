@@ -28,6 +28,7 @@ fn recovery() -> Recovery {
         checkpoint: None,
         first_index: 1,
         last_index: 0,
+        proven_index: 0,
         terms: vec![],
         lost: vec![],
         quarantined: vec![],
@@ -190,6 +191,40 @@ fn nothing_is_spent_before_its_sync() {
     driver.persisted();
     assert_eq!(driver.outcomes(), [(1, Ok(vec![0]))]);
     assert_eq!(driver.released, 1);
+}
+
+#[test]
+fn device_bytes_count_once() {
+    let mut driver = Driver::new(config());
+    for ticket in 0..5 {
+        driver.append(ticket, 10);
+        driver.settle();
+    }
+    assert_eq!(driver.core.counters().device_bytes, driver.device_bytes);
+}
+
+#[test]
+fn what_is_not_surely_on_the_disk_is_shown_only_after_the_next_write() {
+    let created = Control::TopicCreated {
+        id: TopicId::from_u128(1),
+        name: "t".into(),
+        partitions: 1,
+        config: TopicConfig::default(),
+    };
+    let announced = Control::Incarnation {
+        store_id: 7,
+        lost: vec![],
+    };
+    let entry = entry(frame(7, &[&announced.encode(), &created.encode()]));
+    let recovery = Recovery {
+        last_index: 1,
+        terms: vec![(1, 1)],
+        ..recovery()
+    };
+    let mut driver = Driver::open(config(), recovery, vec![entry]);
+    assert!(driver.core.topics().get("t").is_none());
+    driver.settle();
+    assert!(driver.core.topics().get("t").is_some());
 }
 
 #[test]
@@ -395,6 +430,7 @@ fn a_store_that_lost_something_jumps_before_it_takes_anything() {
     let recovery = Recovery {
         previous_store_id: Some(6),
         last_index: 1,
+        proven_index: 1,
         terms: vec![(1, 1)],
         lost: vec![lost],
         ..recovery()
@@ -415,6 +451,7 @@ fn a_store_that_lost_something_jumps_before_it_takes_anything() {
 fn a_newer_programs_entry_stops_everything_but_reading() {
     let recovery = Recovery {
         last_index: 1,
+        proven_index: 1,
         terms: vec![(1, 1)],
         ..recovery()
     };
