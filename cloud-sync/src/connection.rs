@@ -232,7 +232,7 @@ impl Connection {
         let address = self.address.clone();
         let protocol = |error: ProtocolError| ConnectError::new(Stage::Protocol, &address, error);
         let lost =
-            |error: io::Error| ConnectError::new(Stage::Request, &address, plain_words(&error));
+            |error: io::Error| ConnectError::of_request(&address, &error, plain_words(&error));
         let frame = self.writer.frame(version, message).map_err(protocol)?;
         let answer = async {
             self.writer.send(&frame).await?;

@@ -48,7 +48,7 @@ impl ControlLink {
     pub async fn ask(&mut self, dialer: &Dialer, question: &Control) -> ControlAnswer {
         let reused = self.connection.is_some();
         match self.try_ask(dialer, question).await {
-            Err(error) if reused && error.stage == Stage::Request => {
+            Err(error) if reused && error.stage == Stage::Broken => {
                 self.try_ask(dialer, question).await
             }
             other => other,

@@ -301,15 +301,29 @@ impl Driver {
                 number,
                 outcome,
             } => core.handle_read(tp, number, outcome, now),
-            Event::Control(answer) => core.handle_control_answer(answer, now),
+            Event::Control(answer) => {
+                if let ControlAnswer::Failed(error) = &answer {
+                    log::debug!("question to the cluster: {error}");
+                }
+                core.handle_control_answer(answer, now);
+            }
             Event::Connected(link) => core.handle_connected(link, now),
-            Event::Disconnected(link, error) => core.handle_disconnected(link, error, now),
+            Event::Disconnected(link, error) => {
+                if let Some(error) = &error {
+                    log::debug!("broker {} ({:?}): {error}", link.node, link.class);
+                }
+                core.handle_disconnected(link, error, now);
+            }
             Event::Answered {
                 link,
                 number,
                 answers,
                 throttle_ms,
             } => {
+                for answer in answers.iter().filter(|answer| answer.error_code != 0) {
+                    let code = kafka_wire::protocol::ErrorCode(answer.error_code);
+                    log::debug!("broker {} refuses a batch: {code}", link.node);
+                }
                 core.handle_produce_response(link, number, &answers, throttle_ms, now);
             }
             Event::DeadLettered { tp, written } => core.handle_dead_lettered(tp, written, now),

@@ -54,7 +54,9 @@ pub enum Stage {
     Authorization,
     /// The other side does not speak Kafka as we do.
     Protocol,
-    /// A request got no answer in time, or the connection broke.
+    /// The connection broke while a request was under way.
+    Broken,
+    /// A request got no answer in time.
     Request,
 }
 
@@ -102,7 +104,9 @@ impl ConnectError {
                 "check that the port is a Kafka listener of version 1.0 or newer, and whether it \
                  expects TLS or SASL"
             }
-            Stage::Request => "check the uplink and the brokers; it is tried again by itself",
+            Stage::Broken | Stage::Request => {
+                "check the uplink and the brokers; it is tried again by itself"
+            }
         }
     }
 
@@ -114,6 +118,17 @@ impl ConnectError {
             Stage::LocalFile => "central.tls",
             _ => "central.unreachable",
         }
+    }
+}
+
+impl ConnectError {
+    /// What became of a request: its connection broke, or nothing came in time.
+    pub(crate) fn of_request(address: &str, error: &std::io::Error, words: String) -> Self {
+        let stage = match error.kind() {
+            std::io::ErrorKind::TimedOut => Stage::Request,
+            _ => Stage::Broken,
+        };
+        Self::new(stage, address, words)
     }
 }
 
@@ -129,7 +144,8 @@ impl fmt::Display for ConnectError {
             Stage::Sasl => "authentication refused",
             Stage::Authorization => "not authorized",
             Stage::Protocol => "not understood",
-            Stage::Request => "no answer",
+            Stage::Broken => "connection lost",
+            Stage::Request => "no answer in time",
         };
         write!(f, "{}: {what}: {}", self.address, self.reason)
     }

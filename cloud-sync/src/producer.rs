@@ -28,7 +28,7 @@ use smol::{
 use crate::{
     connection::{ANSWER_TIMEOUT, Connection, Dialer, FrameReader, FrameWriter, plain_words},
     driver::Event,
-    error::{ConnectError, Stage},
+    error::ConnectError,
     forwarder::types::{LinkId, Ms, Part, PartAnswer, ProduceRequest},
 };
 
@@ -83,9 +83,9 @@ async fn serve(
     let reading = read_answers(reader, version, link, expected, events, &moved);
     match writing.or(reading).await {
         Ok(()) => None,
-        Err(error) => Some(ConnectError::new(
-            Stage::Request,
+        Err(error) => Some(ConnectError::of_request(
             &address,
+            &error,
             plain_words(&error),
         )),
     }

@@ -50,6 +50,33 @@ fn memory_mb() -> (u64, u64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
+/// Log lines on standard output, with milliseconds since start.
+struct Lines(Instant);
+
+impl log::Log for Lines {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("cloud_sync")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            println!(
+                "{:8} ms {} {}",
+                self.0.elapsed().as_millis(),
+                record.level(),
+                record.args()
+            );
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn show_log() {
+    let _ = log::set_logger(Box::leak(Box::new(Lines(Instant::now()))));
+    log::set_max_level(log::LevelFilter::Debug);
+}
+
 async fn fill(site: &Site, topic: &str, partitions: u32) -> u64 {
     let (records, per_batch) = (number("RECORDS", 1_000_000), number("BATCH", 500));
     let bytes = number("VALUE_BYTES", 200);
@@ -130,6 +157,7 @@ fn waiting(site: &Site) -> u64 {
 #[test]
 #[ignore = "needs a real Kafka: KAFKA=host:port"]
 fn a_backlog_drains_to_a_real_kafka() {
+    show_log();
     let scratch = tempfile::tempdir().unwrap();
     let dir = std::env::var("DIR").map_or(scratch.path().to_owned(), Into::into);
     let fill_only = std::env::var("FILL").is_ok_and(|text| text == "only");

@@ -107,7 +107,7 @@ async fn exchange(to: &mut Connection, token: Bytes) -> Result<Bytes, ConnectErr
 /// A broker that closes while we log in has refused.
 fn closed(error: ConnectError) -> ConnectError {
     match error.stage {
-        Stage::Request => ConnectError {
+        Stage::Broken => ConnectError {
             stage: Stage::Sasl,
             ..error
         },

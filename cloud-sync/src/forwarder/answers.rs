@@ -4,7 +4,7 @@ use edge_site::TopicPartition;
 
 use super::{
     Forwarder, Producer,
-    link::{InFlight, LinkState},
+    link::{InFlight, Link, LinkState},
     outcome::{self, Outcome},
     partition::{Rewind, Sent},
     reach::Source,
@@ -13,8 +13,10 @@ use super::{
 };
 use crate::error::{ConnectError, Stage};
 
-/// Lost answers in a row after which a chunk is cut smaller rather than repeated as it is.
-const LOST_ANSWERS_MAX: u32 = 3;
+/// Times a chunk stays without answer before it is cut smaller rather than repeated as it is,
+/// which central would recognise: few where the link is too slow for it, more where it breaks.
+const LATE_ANSWERS_MAX: u32 = 3;
+const LOST_ANSWERS_MAX: u32 = 8;
 
 impl Forwarder {
     /// A connection is there and authenticated.
@@ -50,6 +52,7 @@ impl Forwarder {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
+        let mut slow = false;
         let unanswered = match std::mem::replace(
             &mut link.state,
             LinkState::Down {
@@ -63,7 +66,8 @@ impl Forwarder {
             Some(error) => {
                 link.failures = failures;
                 link.down_since.get_or_insert(now);
-                if error.stage == Stage::Request && !unanswered.is_empty() {
+                slow = error.stage == Stage::Request;
+                if slow && !unanswered.is_empty() {
                     link.shrink();
                 }
                 self.refresh_metadata(now + wait);
@@ -73,13 +77,21 @@ impl Forwarder {
             None => link.failures = failures,
         }
         for request in &unanswered {
-            self.lose_answers(request);
+            self.lose_answers(request, slow);
+        }
+        if unanswered.iter().any(|request| self.is_given_up(request)) && !slow {
+            self.links.get_mut(&id).into_iter().for_each(Link::shrink);
         }
         self.settle_lost(id, &unanswered);
     }
 
     /// The outcome of these is unknown: they stay as they are, to be sent again the same.
-    fn lose_answers(&mut self, request: &InFlight) {
+    fn lose_answers(&mut self, request: &InFlight, slow: bool) {
+        let lost_max = if slow {
+            LATE_ANSWERS_MAX
+        } else {
+            LOST_ANSWERS_MAX
+        };
         for tp in &request.parts {
             let Some(partition) = self.partitions.get_mut(tp) else {
                 continue;
@@ -89,13 +101,26 @@ impl Forwarder {
             };
             held.sent = Sent::No;
             held.lost_answers += 1;
-            let rewind = if held.lost_answers >= LOST_ANSWERS_MAX {
+            let rewind = if held.lost_answers >= lost_max {
                 Rewind::Reread
             } else {
                 Rewind::Resend
             };
             partition.rewind(rewind);
         }
+    }
+
+    /// Whether a chunk of the request is to be cut smaller.
+    fn is_given_up(&self, request: &InFlight) -> bool {
+        let rewind = |tp| {
+            self.partitions
+                .get(tp)
+                .and_then(|partition| partition.rewind)
+        };
+        request
+            .parts
+            .iter()
+            .any(|tp| rewind(tp) == Some(Rewind::Reread))
     }
 
     /// Carries rewinds out, and lets go of what was only read ahead: the link is down.

@@ -131,7 +131,8 @@ impl Partition {
             failures: 0,
             failing_since: None,
             not_before: 0,
-            due: true,
+            // A backlog found at the start has waited long enough.
+            due: marks.committed_end > forwarded,
             chunk_records_max: u32::MAX,
             skip: Arc::default(),
             letters: None,

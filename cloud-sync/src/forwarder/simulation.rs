@@ -469,7 +469,12 @@ impl World {
             }
             Event::Broken { link, life } if alive(&self.links, &link, &life) => {
                 self.links.remove(&link);
-                let error = ConnectError::new(Stage::Request, "b", "gone");
+                let stage = if self.chance.one_in(2) {
+                    Stage::Broken
+                } else {
+                    Stage::Request
+                };
+                let error = ConnectError::new(stage, "b", "gone");
                 self.core.handle_disconnected(link, Some(error), now);
             }
             Event::Control {
