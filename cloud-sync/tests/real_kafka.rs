@@ -1,13 +1,14 @@
 //! Forwarding to a real Kafka, with figures. Needs a broker; ignored unless asked for:
 //!
 //! ```text
-//! KAFKA=127.0.0.1:19092 cargo test --release -p cloud-sync --test real_kafka -- --ignored --nocapture
+//! KAFKA=127.0.0.1:19092 cargo test --release -p cloud-sync --test real_kafka -- \
+//!     --ignored --nocapture
 //! ```
 //!
 //! `RECORDS`, `PARTITIONS`, `BATCH` (records per stored batch) and `VALUE_BYTES` set the load.
 //! `RELAY=listen,target,ms` puts a relay with that round trip between (the broker must advertise
-//! its address). With `DIR` the store is kept there: run once with `FILL=only`, then with `FILL=no`, to see the
-//! memory of draining alone.
+//! its address). With `DIR` the store is kept there: run once with `FILL=only`, then with
+//! `FILL=no`, to see the memory of draining alone.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod relay;

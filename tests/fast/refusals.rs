@@ -155,7 +155,8 @@ fn a_full_store_refuses_and_serves_on() {
     let dir = scratch();
     let config = "[storage]\nbytes_max = \"16MiB\"\nslice_bytes = \"1MiB\"\n\
                   when_full = \"refuse\"\n\
-                  compression = \"none\"\n[mqtt]\nhold_s_max = 2\n[topics]\n\"retention.ms\" = -1\n\
+                  compression = \"none\"\nwear_gb_per_day = 0\n\
+                  [mqtt]\nhold_s_max = 2\n[topics]\n\"retention.ms\" = -1\n\
                   [central]\nbootstrap = [\"127.0.0.1:9\"]\n";
     let gateway = Setup::on(dir.path()).config(config).start();
     let mut device = Client::connect(gateway.mqtt(), &Hello::v5("device"));

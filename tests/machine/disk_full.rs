@@ -87,7 +87,7 @@ fn publish_until_refused(device: &mut Client, from: u32, most: u32) -> (u32, Opt
 
 fn start(dir: &Path) -> Gateway {
     let config = "[storage]\nslice_bytes = \"1MiB\"\nslices_open_max = 2\nbytes_max = \"1GiB\"\n\
-                  free_bytes_min = \"2MiB\"\ncompression = \"none\"\n";
+                  free_bytes_min = \"2MiB\"\ncompression = \"none\"\nwear_gb_per_day = 0\n";
     Setup::on(dir).config(config).start()
 }
 

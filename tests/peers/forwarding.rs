@@ -7,6 +7,8 @@ use crate::support::kafka::{Kafka, Read};
 use crate::support::mqtt::{Client, Hello, Packet, frame, string};
 use crate::support::{eventually, proved, scratch, setting};
 
+const CONFIG: &str = "[storage]\nwear_gb_per_day = 0\n[central]\ndrain_jitter_s = 0\n";
+
 /// The Kafka versions that `tests/run` has fetched; the first takes all tests.
 pub fn versions() -> Vec<String> {
     let versions = std::env::var("EDGE_KAFKA_VERSIONS").unwrap_or_else(|_| "4.3.1".to_owned());
@@ -51,7 +53,7 @@ fn every_record_reaches_kafka_as_it_was_taken() {
         let scratch = scratch();
         let kafka = Kafka::start(&scratch.path().join("kafka"), &version);
         let setup = Setup::on(&scratch.path().join("data")).central(&kafka.address());
-        let gateway = setup.config("[central]\ndrain_jitter_s = 0\n").start();
+        let gateway = setup.config(CONFIG).start();
         let count = setting("EDGE_RECORDS", 2000) as u16;
         let mut device = Client::connect(gateway.mqtt(), &Hello::v5("press1"));
         for id in 1..=count {

@@ -13,7 +13,8 @@ const TOPICS: usize = 50;
 const EACH: u32 = 20;
 const MISSING: usize = 7;
 const SMALL: usize = 23;
-const CONFIG: &str = "[central]\ncreate_topics = false\non_rejected = \"park\"\n\
+const CONFIG: &str = "[storage]\nwear_gb_per_day = 0\n\
+                      [central]\ncreate_topics = false\non_rejected = \"park\"\n\
                       drain_jitter_s = 0\nlinger_ms = 50\n\
                       [[route]]\nfilter = \"fleet/+/data\"\ntopic = \"{1}\"\n";
 

@@ -10,6 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::shim::Shim;
@@ -119,7 +120,7 @@ impl Setup {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
-        let http = door(&said.lock().unwrap(), "admin");
+        let http = door(&said.lock().unwrap(), "http");
         let (dir, started_in) = (self.dir.clone(), begun.elapsed());
         Ok(Gateway {
             child,
@@ -208,7 +209,7 @@ impl Gateway {
 
     /// Where /health, /ready, /metrics and /status are.
     pub fn http(&self) -> SocketAddr {
-        self.http.expect("the line of the admin door")
+        self.http.expect("the line of the http door")
     }
 
     /// From the start of the process to its `ready` line.
@@ -349,31 +350,55 @@ impl Drop for Gateway {
 
 /// Runs `serve` with just these flags until it ends by itself.
 pub fn serve_once(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_edge-broker"));
-    command
-        .arg("serve")
-        .arg("--data")
-        .arg(dir)
-        .args(args)
-        .env_remove("EDGE_BROKER_CONFIG");
-    command
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program's binary")
+    command_on(dir, &[&["serve"], args].concat())
 }
 
 /// Runs a command of the program against the gateway of a folder.
 pub fn command_on(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_edge-broker"));
-    command
-        .args(args)
-        .arg("--data")
-        .arg(dir)
-        .env_remove("EDGE_BROKER_CONFIG");
+    command.args(args).arg("--data").arg(dir);
+    command.env_remove("EDGE_BROKER_CONFIG");
+    output_within(command, COMMAND_MAX)
+}
+
+/// How long a command of the program may take before a test calls it stuck.
+const COMMAND_MAX: Duration = Duration::from_secs(60);
+
+/// The output of a program that ends in time; one that does not is killed and fails the test.
+fn output_within(mut command: Command, time: Duration) -> Output {
     command
         .stdin(Stdio::null())
-        .output()
-        .expect("the program's binary")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program's binary");
+    let stdout = drain(child.stdout.take().expect("its stdout"));
+    let stderr = drain(child.stderr.take().expect("its stderr"));
+    let until = Instant::now() + time;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            panic!("stuck for {time:?}: {command:?}");
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let stdout = stdout.join().expect("its stdout");
+    Output {
+        status,
+        stdout,
+        stderr: stderr.join().expect("its stderr"),
+    }
+}
+
+/// Reads all that a process says, so that it never waits for us.
+fn drain(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        let _ = from.read_to_end(&mut all);
+        all
+    })
 }
 
 /// One record as `tail` prints it.

@@ -27,7 +27,7 @@ impl Histogram {
         self.max_us = self.max_us.max(us);
     }
 
-    /// The duration that a share of `quantile` (0 to 1) does not exceed; 0 when nothing was counted.
+    /// The duration that a share of `quantile` (0 to 1) does not exceed; 0 without any count.
     pub fn quantile_us(&self, quantile: f64) -> u64 {
         let wanted = ((self.count as f64 * quantile).ceil() as u64).max(1);
         let mut seen = 0;

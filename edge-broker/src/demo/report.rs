@@ -110,7 +110,8 @@ fn figures(out: &mut String, facts: &Facts) -> std::fmt::Result {
     });
     writeln!(
         out,
-        "  acks           p50 {p50}   p99 {p99}   one fdatasync on this disk {sync}   longest gap {gap}"
+        "  acks           p50 {p50}   p99 {p99}   one fdatasync on this disk {sync}   \
+         longest gap {gap}"
     )?;
     let (peak, payload) = (
         text::bytes(facts.peak_bytes),

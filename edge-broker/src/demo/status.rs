@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_and_unknown_fields_are_passed_over() {
-        let body = r#"{"verdict":{"degree":"ok","text":""},"doors":{"mqtt":["127.0.0.1:1"],"http":[]},
+        let body = r#"{"verdict":{"degree":"ok","text":""},
+            "doors":{"mqtt":["127.0.0.1:1"],"http":[]},
             "log":{"bytes_used":7,"commits":2,"records":5,"opened_in_ms":60,"slices":1},
             "topics":[{"name":"mqtt","state":"idle","partitions":[
               {"partition":0,"start":2,"committed_end":7,"end":7,"forwarded":4}]}]}"#;

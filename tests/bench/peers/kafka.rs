@@ -164,7 +164,7 @@ fn install(options: &Options) -> io::Result<String> {
     super::debian("java", "default-jre-headless")?;
     super::debian("mvn", "maven")?;
     std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("pom.xml"), POM.replace("VERSION", VERSION))?;
+    std::fs::write(folder.join("pom.xml"), POM)?;
     eprintln!(
         "   fetching Kafka {VERSION} from Maven Central into {}",
         libs.display()
@@ -185,12 +185,4 @@ fn complete(libs: &Path) -> bool {
     libs.join(jar).exists()
 }
 
-const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
- <groupId>bench</groupId><artifactId>kafka-dist</artifactId><version>1</version><packaging>pom</packaging>
- <dependencies>
-  <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>VERSION</version></dependency>
-  <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>VERSION</version></dependency>
-  <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version></dependency>
-  <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.24.3</version></dependency>
- </dependencies></project>
-"#;
+const POM: &str = include_str!("../../peers/kafka.xml");

@@ -167,7 +167,8 @@ pub fn wait_drained(gateway: &Gateway) -> io::Result<()> {
         let status = gateway.status()?;
         let number = |pointer| status.pointer(pointer).and_then(serde_json::Value::as_f64);
         let waiting = number("/forward/waiting").unwrap_or(f64::NAN);
-        // The status may be older than the start of forwarding: nothing waits only after something did.
+        // The status may be older than the start of forwarding: nothing waits only after
+        // something did.
         if waiting == 0.0 && number("/forward/forwarded").unwrap_or(0.0) > 0.0 {
             return Ok(());
         }

@@ -207,7 +207,10 @@ impl<T> SiteCore<T> {
 
     /// Waits for a creation that is under way already.
     fn join(&mut self, ticket: T, id: TopicId) {
-        let creates = |c: &&mut PendingControl<T>| matches!(c.control, Control::TopicCreated { id: other, .. } if other == id);
+        let creates = |c: &&mut PendingControl<T>| match c.control {
+            Control::TopicCreated { id: other, .. } => other == id,
+            _ => false,
+        };
         if let Some(pending) = self.controls.iter_mut().find(creates) {
             return pending.waiters.push(ticket);
         }

@@ -58,7 +58,7 @@ fn run_seeds(name: &str, old: &[u64], count: u64, scenario: fn(u64) -> Seen) {
         }
     }
     println!(
-        "{name}: {} seeds in {:?}: {seen:?}",
+        "proved sim: {name}: {} seeds in {:.0?}: {seen:?}",
         seeds.len(),
         begun.elapsed()
     );

@@ -1,3 +1,5 @@
+//! The demo's live picture, drawn into a string.
+
 use std::time::Duration;
 
 use super::{Flow, Head, Snapshot, State, spark};

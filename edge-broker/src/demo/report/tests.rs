@@ -1,3 +1,5 @@
+//! The demo's report: what it says when all is well and when something is missing.
+
 use std::time::Duration;
 
 use super::{Facts, pass, report};
