@@ -70,6 +70,9 @@ struct Staged {
     stored_bytes: u64,
 }
 
+/// A start tries so often to copy the end of the log; after that upkeep does.
+const TAIL_ATTEMPTS: usize = 3;
+
 const RETRY_MS_MIN: u64 = 1000;
 const RETRY_MS_MAX: u64 = 60_000;
 
@@ -181,9 +184,11 @@ impl<D: Disk> Store<D> {
             .set_tail(tail.iter().map(Found::entry).collect());
         self.tail = tail;
         self.leftovers = leftovers;
-        match self.save_tail() {
-            Ok(()) => self.remove_leftovers(),
-            Err(error) => log::error!("the end of the log is not copied yet: {error}"),
+        for _ in 0..TAIL_ATTEMPTS {
+            match self.save_tail() {
+                Ok(()) => return self.remove_leftovers(),
+                Err(error) => log::error!("the end of the log is not copied yet: {error}"),
+            }
         }
     }
 
@@ -194,7 +199,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Copies it. The original counts until the copy is complete.
-    fn save_tail(&mut self) -> Result<(), DiskError> {
+    pub(crate) fn save_tail(&mut self) -> Result<(), DiskError> {
         let Some(last) = self.tail.last() else {
             return Ok(());
         };

@@ -146,6 +146,9 @@ impl<D: Disk> Store<D> {
             self.room.look(&self.shared.disk);
         }
         self.collect(false);
+        if let Err(error) = self.save_tail() {
+            log::error!("the end of the log is not copied yet: {error}");
+        }
         let mut more = false;
         if self.upkeep.running.is_none()
             && now_ms >= self.upkeep.not_before_ms

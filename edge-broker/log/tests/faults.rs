@@ -1,0 +1,352 @@
+//! What a store does when its disk fails, fills up, or loses what it had promised.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use edge_log::sim::{Faults, MemDisk};
+use edge_log::{Checkpoint, HardState, PersistError, ReadError, Recovery, Store, StoreConfig};
+use support::{one_batch, partition, small};
+
+fn open(disk: &MemDisk) -> (Store<MemDisk>, Recovery) {
+    Store::open(disk.clone(), small()).unwrap()
+}
+
+/// Appends entries of one batch each, `index - 1` being its offset.
+fn append(store: &mut Store<MemDisk>, indexes: std::ops::Range<u64>, bytes: usize) {
+    for index in indexes {
+        let entry = one_batch(index, index as i64 - 1, 1, bytes);
+        store.persist(&[entry], None, false).unwrap();
+    }
+}
+
+fn maintain(store: &mut Store<MemDisk>, disk: &MemDisk) -> edge_log::Maintained {
+    let mut all = store.maintain();
+    for _ in 0..1000 {
+        disk.advance_ms(100);
+        let some = store.maintain();
+        all.lost.extend(some.lost);
+        all.quarantined.extend(some.quarantined);
+        all.dropped += some.dropped;
+        all.rewritten += some.rewritten;
+        all.sealed += some.sealed;
+    }
+    all
+}
+
+fn offsets(store: &Store<MemDisk>, from: i64) -> Vec<i64> {
+    let batches = store.reader().read(partition(0), from, usize::MAX).unwrap();
+    batches.iter().map(|batch| batch.base_offset()).collect()
+}
+
+#[test]
+fn a_failed_sync_goes_on_in_a_proven_new_slice() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..5, 100);
+    disk.fail_syncs(1);
+    append(&mut store, 5..6, 100);
+    let usage = store.usage();
+    assert_eq!(usage.poisoned_slices, 1);
+    assert!(!usage.poisoned, "the new slice is proven");
+    assert_eq!(
+        usage.slices.iter().filter(|slice| slice.poisoned).count(),
+        1
+    );
+    append(&mut store, 6..9, 100);
+    assert_eq!(offsets(&store, 0), (0..8).collect::<Vec<_>>());
+    // What the poisoned slice still had is copied, and it goes.
+    maintain(&mut store, &disk);
+    assert!(store.usage().slices.iter().all(|slice| !slice.poisoned));
+    assert_eq!(offsets(&store, 0), (0..8).collect::<Vec<_>>());
+    let (store, recovery) = open(&disk.power_cut());
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(offsets(&store, 0), (0..8).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_disk_that_goes_on_failing_is_tried_later_and_later() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..5, 100);
+    disk.set_faults(Faults {
+        sync_fails_one_in: 1,
+        ..Faults::default()
+    });
+    let entry = one_batch(5, 4, 1, 100);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        match store.persist(std::slice::from_ref(&entry), None, false) {
+            Err(PersistError::Poisoned { retry_after_ms, .. }) => waits.push(retry_after_ms),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        waits,
+        [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]
+    );
+    assert!(store.usage().poisoned);
+    disk.set_faults(Faults::default());
+    store.persist(&[entry], None, false).unwrap();
+    assert!(!store.usage().poisoned);
+    assert_eq!(offsets(&store, 0), [0, 1, 2, 3, 4]);
+    let (store, recovery) = open(&disk.power_cut());
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(offsets(&store, 0), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn every_single_failing_sync_costs_nothing_that_was_answered_for() {
+    for nth in 1..60 {
+        let disk = MemDisk::new(nth);
+        let (mut store, _) = open(&disk);
+        disk.fail_sync_nth(nth);
+        for index in 1..41 {
+            let entry = one_batch(index, index as i64 - 1, 1, 5000);
+            store
+                .persist(
+                    &[entry],
+                    Some(HardState {
+                        term: 1,
+                        vote: 1,
+                        commit: 0,
+                    }),
+                    index % 7 == 0,
+                )
+                .unwrap();
+            store.maintain();
+        }
+        let (store, recovery) = open(&disk.power_cut());
+        assert!(recovery.lost.is_empty(), "{nth}: {recovery:?}");
+        assert_eq!(offsets(&store, 0), (0..40).collect::<Vec<_>>(), "{nth}");
+    }
+}
+
+#[test]
+fn a_lying_sync_is_found_out_and_named() {
+    let disk = MemDisk::new(3);
+    let (mut store, first) = open(&disk);
+    append(&mut store, 1..11, 100);
+    disk.set_faults(Faults {
+        sync_lies_one_in: 1,
+        ..Faults::default()
+    });
+    append(&mut store, 11..13, 20_000);
+    disk.set_faults(Faults::default());
+    append(&mut store, 13..14, 100);
+    let (store, recovery) = open(&disk.power_cut());
+    assert!(!recovery.lost.is_empty());
+    assert_eq!(recovery.previous_store_id, Some(first.store_id));
+    assert_ne!(recovery.store_id, first.store_id);
+    assert_eq!(recovery.hard_state.vote, 0);
+    assert_eq!(
+        recovery.hard_state.term, 2,
+        "one more than the last entry's"
+    );
+    let found = offsets(&store, 0);
+    assert_eq!(found[..10], (0..10).collect::<Vec<_>>());
+    // Told once.
+    drop(store);
+    let (_, again) = open(&disk.restarted());
+    assert!(again.lost.is_empty(), "{again:?}");
+    assert_eq!(again.store_id, recovery.store_id);
+}
+
+#[test]
+fn a_missing_identity_beside_slices_begins_a_new_incarnation() {
+    let disk = MemDisk::new(3);
+    let (mut store, first) = open(&disk);
+    append(&mut store, 1..4, 100);
+    drop(store);
+    let disk = disk.restarted();
+    assert!(disk.damage_file("identity", false));
+    let (store, recovery) = open(&disk);
+    assert_eq!(recovery.previous_store_id, Some(0));
+    assert_ne!(recovery.store_id, first.store_id);
+    assert_eq!(recovery.hard_state.term, 2);
+    assert_eq!(offsets(&store, 0), [0, 1, 2]);
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
+    let disk = MemDisk::new(5);
+    let config = StoreConfig {
+        ballast_bytes: 100 << 10,
+        ..small()
+    };
+    disk.set_capacity_bytes(600 << 10);
+    let (mut store, _) = Store::open(disk.clone(), config.clone()).unwrap();
+    assert!(store.usage().ballast);
+    let mut index = 1;
+    let refused = loop {
+        let entry = one_batch(index, index as i64 - 1, 1, 10_000);
+        match store.persist(&[entry], None, false) {
+            Ok(_) => index += 1,
+            Err(error) => break error,
+        }
+        store.maintain();
+    };
+    assert!(matches!(refused, PersistError::Full { .. }), "{refused}");
+    let usage = store.usage();
+    assert!(usage.filesystem_full && !usage.ballast && usage.append_bytes_left == 0);
+    assert_eq!(
+        offsets(&store, 0),
+        (0..index as i64 - 1).collect::<Vec<_>>(),
+        "reads go on"
+    );
+    // So do a checkpoint and another start.
+    let data = Bytes::from_static(b"state");
+    store
+        .save_checkpoint(&Checkpoint {
+            index: 1,
+            term: 1,
+            data,
+        })
+        .unwrap();
+    drop(store);
+    let disk = disk.restarted();
+    let (mut store, recovery) = Store::open(disk.clone(), config).unwrap();
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert!(recovery.last_index + 1 >= index);
+    disk.set_capacity_bytes(10 << 20);
+    disk.advance_ms(1000);
+    store.maintain();
+    let next = recovery.last_index + 1;
+    append(&mut store, next..next + 5, 10_000);
+    maintain(&mut store, &disk);
+    assert!(store.usage().ballast && !store.usage().filesystem_full);
+    assert_eq!(offsets(&store, 0), (0..next as i64 + 4).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_stores_own_limit_leaves_room_for_what_makes_room() {
+    let disk = MemDisk::new(5);
+    let config = StoreConfig {
+        bytes_max: 1 << 20,
+        ..small()
+    };
+    let (mut store, _) = Store::open(disk.clone(), config).unwrap();
+    let mut index = 1;
+    while store.append_bytes_left() > 0 {
+        append(&mut store, index..index + 1, 10_000);
+        store.maintain();
+        index += 1;
+    }
+    assert!(store.usage().bytes_used < 1 << 20);
+    // Full for the site; what it has proposed already still fits.
+    append(&mut store, index..index + 2, 10_000);
+    let data = Bytes::from_static(b"state");
+    store
+        .save_checkpoint(&Checkpoint {
+            index,
+            term: 1,
+            data,
+        })
+        .unwrap();
+    store.set_starts(&BTreeMap::from([(partition(0), index as i64)]));
+    maintain(&mut store, &disk);
+    assert!(store.append_bytes_left() > 0);
+}
+
+#[test]
+fn slices_that_are_mostly_dead_are_rewritten_together() {
+    let disk = MemDisk::new(5);
+    let config = StoreConfig {
+        bytes_max: 700 << 10,
+        raft_window_bytes: 64 << 10,
+        ..small()
+    };
+    let (mut store, _) = Store::open(disk.clone(), config.clone()).unwrap();
+    let mut offsets_of = [0_i64; 2];
+    for index in 1..60 {
+        // A slow partition beside a quick one.
+        let p = u32::from(index % 10 == 0);
+        let bytes = if p == 1 { 300 } else { 10_000 };
+        let offset = offsets_of[p as usize];
+        offsets_of[p as usize] += 1;
+        let batch = support::batch(offset, 1, index, &vec![7; bytes]);
+        let data = support::frame(1, &[(partition(p), batch)]);
+        store
+            .persist(&[support::entry(index as u64, 1, data)], None, false)
+            .unwrap();
+        store.maintain();
+    }
+    maintain(&mut store, &disk);
+    let before = store.usage();
+    let data = Bytes::from_static(b"state");
+    store
+        .save_checkpoint(&Checkpoint {
+            index: 59,
+            term: 1,
+            data,
+        })
+        .unwrap();
+    store.set_starts(&BTreeMap::from([(partition(0), 50), (partition(1), 0)]));
+    let done = maintain(&mut store, &disk);
+    assert!(done.rewritten >= 3, "{done:?}");
+    assert!(
+        store.usage().bytes_used < before.bytes_used / 2,
+        "{:?}",
+        store.usage()
+    );
+    let slow = |store: &Store<MemDisk>| {
+        let batches = store.reader().read(partition(1), 0, usize::MAX).unwrap();
+        batches
+            .iter()
+            .map(|batch| batch.base_offset())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(slow(&store), [0, 1, 2, 3, 4]);
+    assert!(offsets(&store, 50).starts_with(&[50, 51]));
+    drop(store);
+    let (store, recovery) = Store::open(disk.power_cut(), config).unwrap();
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(slow(&store), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn damage_in_any_value_is_never_served_and_what_is_lost_is_exact() {
+    for seed in 0..200 {
+        let disk = MemDisk::new(seed);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..31, 8000);
+        maintain(&mut store, &disk);
+        let damaged = store.usage().slices[(seed % 3) as usize].number;
+        assert!(disk.corrupt_value(damaged));
+        let mut lost = Vec::new();
+        let found = loop {
+            match store.reader().read(partition(0), 0, usize::MAX) {
+                Ok(batches) => break batches,
+                Err(ReadError::Damaged(_)) => lost.extend(maintain(&mut store, &disk).lost),
+                Err(other) => panic!("seed {seed}: {other}"),
+            }
+        };
+        let found: Vec<i64> = found.iter().map(|batch| batch.base_offset()).collect();
+        let gone: Vec<i64> = lost
+            .iter()
+            .flat_map(|lost| &lost.partitions)
+            .flat_map(|(_, first, last)| *first..=*last)
+            .collect();
+        assert!(gone.len() <= 1, "seed {seed}: {lost:?}");
+        let mut all = [found, gone].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..30).collect::<Vec<_>>(), "seed {seed}");
+    }
+}
+
+#[test]
+fn timestamps_find_their_offsets_across_slices() {
+    let disk = MemDisk::new(5);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..31, 8000);
+    maintain(&mut store, &disk);
+    let reader = store.reader();
+    let find = |ms| reader.offset_for_timestamp(partition(0), ms).unwrap();
+    assert_eq!(find(0), Some(0));
+    assert_eq!(find(10), Some(0));
+    assert_eq!(find(11), Some(1));
+    assert_eq!(find(300), Some(29));
+    assert_eq!(find(301), None);
+}
