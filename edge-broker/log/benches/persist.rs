@@ -1,10 +1,11 @@
 //! How fast groups become durable on this disk, and what that costs the device.
 //!
 //! `cargo bench -p edge-log --bench persist [-- GROUP_BYTES TOTAL_BYTES]`; the folder is made in
-//! `$EDGE_LOG_BENCH_DIR`, else under the target folder, so that it is on a real disk.
+//! `$EDGE_LOG_BENCH_DIR`, else under the target folder, so that it is on a real disk. With
+//! `$EDGE_LOG_BENCH_STORE` the store is kept there; the next run with it only opens it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -46,10 +47,12 @@ fn main() {
         .collect();
     let group_bytes = numbers.first().copied().unwrap_or(128 << 10);
     let total_bytes = numbers.get(1).copied().unwrap_or(256 << 20);
+    let kept = std::env::var_os("EDGE_LOG_BENCH_STORE").map(PathBuf::from);
     let parent = std::env::var("EDGE_LOG_BENCH_DIR").map(PathBuf::from);
     let parent =
         parent.unwrap_or_else(|_| std::env::current_exe().unwrap().parent().unwrap().into());
-    let dir = tempfile::tempdir_in(parent).unwrap();
+    let temporary = tempfile::tempdir_in(parent).unwrap();
+    let dir = kept.unwrap_or_else(|| temporary.path().to_path_buf());
     let config = StoreConfig {
         slice_bytes: 16 << 20,
         raft_window_bytes: 64 << 20,
@@ -58,8 +61,11 @@ fn main() {
         ballast_bytes: 0,
         ..StoreConfig::default()
     };
-    let disk = SledDisk::open(dir.path(), &config).unwrap();
-    let bare = disk_sync(dir.path());
+    if dir.join("identity").exists() {
+        return open_only(&dir, &config);
+    }
+    let disk = SledDisk::open(&dir, &config).unwrap();
+    let bare = disk_sync(&dir);
     let (mut store, _) = Store::open(disk, config.clone()).unwrap();
     let mut rng = fastrand::Rng::with_seed(1);
     let frames: Vec<Bytes> = (0..32).map(|n| frame(&mut rng, n, group_bytes)).collect();
@@ -127,24 +133,29 @@ fn main() {
     );
     drop(reader);
     drop(store);
+    open_only(&dir, &config);
+}
+
+fn open_only(dir: &Path, config: &StoreConfig) {
     let start = Instant::now();
-    let disk = SledDisk::open(dir.path(), &config).unwrap();
-    let (store, recovery) = Store::open(disk, config).unwrap();
+    let disk = SledDisk::open(dir, config).unwrap();
+    let (store, recovery) = Store::open(disk, config.clone()).unwrap();
+    let (took, usage) = (start.elapsed(), store.usage());
     println!(
-        "opened in {:?}, {} slices, clean {}, lost {:?}",
-        start.elapsed(),
+        "opened {} MB in {took:?}, {} slices, clean {}, lost {:?}",
+        usage.bytes_used >> 20,
         recovery.slices,
         recovery.clean,
         recovery.lost
     );
     println!(
-        "resident {} KB, device bytes {}",
-        resident_kb(),
-        store.usage().device_bytes_written
+        "device bytes {}, resident {} KB",
+        usage.device_bytes_written,
+        resident_kb()
     );
 }
 
-fn disk_sync(dir: &std::path::Path) -> Duration {
+fn disk_sync(dir: &Path) -> Duration {
     use std::io::Write;
     let mut file = std::fs::File::create(dir.join("bare")).unwrap();
     let mut times: Vec<Duration> = (0..50)
