@@ -134,8 +134,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         session: Session,
         registered: Registered,
         received: BytesMut,
-    ) -> Self {
-        Connection {
+    ) -> Box<Self> {
+        Box::new(Connection {
             hub,
             stream,
             session,
@@ -155,13 +155,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             timer: smol::Timer::never(),
             timer_ms: None,
             said_reductions: Default::default(),
-        }
+        })
     }
 
-    /// Serves the client until it goes or is sent away; then its will, its subscriptions, its id.
-    pub(crate) async fn run(mut self) {
+    /// Serves the client until it goes or is sent away.
+    ///
+    /// Boxed, and its end apart: ten thousand quiet connections wait in the first line.
+    pub(crate) async fn run(mut self: Box<Self>) {
         self.say_reductions();
         let close = std::future::poll_fn(|cx| self.poll(cx)).await;
+        Box::pin(self.end(close)).await;
+    }
+
+    /// The last words; then the client's will, its subscriptions, its id.
+    async fn end(mut self: Box<Self>, close: Close) {
         self.say_close(&close);
         if close.cause == Cause::Refused {
             self.hold_for_repeating(&close).await;
@@ -837,7 +844,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// The index of retained messages wants to know how the last appends ended.
-    async fn settle_retained(mut self) {
+    async fn settle_retained(&mut self) {
         if let Some(Waiting::Room { append, sent }) = self.waiting.take() {
             // Not appended yet, and now it never will be.
             drop(append);

@@ -142,7 +142,11 @@ pub(crate) async fn accept(
                     anonymous,
                 };
                 smol::spawn(async move {
-                    guest.serve(hub, TcpStream::from(stream)).await;
+                    // Greeting takes a moment and much room, serving takes long and little.
+                    let greeted = Box::pin(guest.greet(hub, stream.into())).await;
+                    if let Some(connection) = greeted {
+                        connection.run().await;
+                    }
                     drop(alive);
                 })
                 .detach();
@@ -168,17 +172,18 @@ struct Guest {
 }
 
 impl Guest {
-    async fn serve(self, hub: Arc<Hub>, mut stream: TcpStream) {
+    /// From the first byte to the welcome; `None` = it did not come to that.
+    async fn greet(
+        self,
+        hub: Arc<Hub>,
+        mut stream: TcpStream,
+    ) -> Option<Box<Connection<TcpStream>>> {
         let mut received = BytesMut::new();
         let greeted = self.read_connect(&hub, &mut stream, &mut received).await;
         self.pre_auth.leave(self.id);
-        match greeted {
-            None => {}
-            Some(Ok(connect)) => {
-                // On the heap: most connections are here only for a moment.
-                Box::pin(self.welcome(hub, stream, connect, received)).await;
-            }
-            Some(Err(refusal)) => {
+        match greeted? {
+            Ok(connect) => self.welcome(hub, stream, connect, received).await,
+            Err(refusal) => {
                 hub.counters.protocol_errors.add(1);
                 if hub.may_say(
                     self.peer.ip().to_string().as_bytes(),
@@ -189,6 +194,7 @@ impl Guest {
                 if let Some(version) = refusal.version {
                     refuse(&mut stream, version, refusal.violation.reason).await;
                 }
+                None
             }
         }
     }
@@ -220,7 +226,7 @@ impl Guest {
         mut stream: TcpStream,
         connect: Connect,
         received: BytesMut,
-    ) {
+    ) -> Option<Box<Connection<TcpStream>>> {
         let version = connect.version;
         if let Err((reason, what)) = self.admit(&connect) {
             self.say_refused(&hub, &connect.client_id, what);
@@ -229,7 +235,8 @@ impl Guest {
             let who = self.peer.ip().to_string();
             let hold_ms = lock(&hub.penalties).hold_ms(now_ms, who.as_bytes());
             smol::Timer::after(Duration::from_millis(hold_ms)).await;
-            return refuse(&mut stream, version, reason).await;
+            refuse(&mut stream, version, reason).await;
+            return None;
         }
         let assigned = connect.client_id.is_empty().then(assigned_id);
         let client_id = assigned
@@ -241,7 +248,8 @@ impl Guest {
                 &client_id,
                 "mqtt.connections_max clients are connected",
             );
-            return refuse(&mut stream, version, Reason::SERVER_BUSY).await;
+            refuse(&mut stream, version, Reason::SERVER_BUSY).await;
+            return None;
         };
         log::debug!("client {} connected from {}", name(&client_id), self.peer);
         let mqtt = &hub.config.mqtt;
@@ -253,9 +261,7 @@ impl Guest {
             hold_ms_max: mqtt.hold_s_max * 1000,
         };
         let session = Session::open(connect, assigned, limits, hub.now_ms());
-        Connection::new(hub, stream, session, registered, received)
-            .run()
-            .await;
+        Some(Connection::new(hub, stream, session, registered, received))
     }
 
     fn admit(&self, connect: &Connect) -> Result<(), (Reason, &'static str)> {

@@ -82,6 +82,10 @@ impl<V> Trie<V> {
         if let Some((_, old)) = list.iter_mut().find(|(other, _)| *other == id) {
             return Some(std::mem::replace(old, value));
         }
+        if list.is_empty() {
+            // Most filters have one subscriber, and a vector begins with four places.
+            list.reserve_exact(1);
+        }
         list.push((id, value));
         self.len += 1;
         None
