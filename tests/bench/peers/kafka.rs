@@ -107,6 +107,20 @@ impl Kafka {
         self.topics(&args).map(drop)
     }
 
+    /// Records in a topic, by the ends of its partitions.
+    pub fn records(&self, topic: &str) -> io::Result<u64> {
+        let address = self.address.to_string();
+        let tool = [
+            "org.apache.kafka.tools.GetOffsetShell",
+            "--bootstrap-server",
+            &address,
+        ];
+        let mut command = java(&self.classpath, 128);
+        let text = process::run(command.args(tool).args(["--topic", topic]))?;
+        let end = |line: &str| line.rsplit(':').next()?.trim().parse::<u64>().ok();
+        Ok(text.lines().filter_map(end).sum())
+    }
+
     /// Records a second of Kafka's own producer at acks=all, through that door.
     pub fn producer_perf(
         &self,
