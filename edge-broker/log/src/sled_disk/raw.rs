@@ -38,7 +38,7 @@ pub fn find_values(path: &Path, found: &mut dyn FnMut(u64, &[u8])) -> Result<(),
                 None => at += 1,
             }
         }
-        if len < window.len() {
+        if len < window.len() && at < WINDOW_BYTES {
             return Ok(());
         }
         // A value that began in this window was seen whole; one that begins behind it comes next.
@@ -119,3 +119,6 @@ fn read_aligned(file: &File) -> std::io::Result<Vec<u8>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
