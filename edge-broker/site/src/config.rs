@@ -8,6 +8,7 @@ use std::str::FromStr;
 use edge_log::StoreConfig;
 use kafka_wire::Compression;
 
+use crate::clock::ClockTrust;
 use crate::topics::TopicConfig;
 
 /// What a full store does with a topic.
@@ -84,6 +85,9 @@ pub struct SiteConfig {
     pub when_full: WhenFull,
     /// Whether a central cluster is configured: without one nobody misses what expires.
     pub forwarding: bool,
+    /// How far the wall clock can be believed when it shows so many milliseconds since 1970;
+    /// asked about once a second.
+    pub clock_trust: fn(i64) -> ClockTrust,
 }
 
 impl Default for SiteConfig {
@@ -106,6 +110,7 @@ impl Default for SiteConfig {
             topics_count_max: 1000,
             when_full: WhenFull::DropOldest,
             forwarding: true,
+            clock_trust: |_| ClockTrust::Right,
         }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use edge_log::{TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::ClockTrust;
 use crate::ledger::LossCause;
 use crate::topics::TopicConfig;
 
@@ -73,6 +74,15 @@ pub enum Control {
         store_id: u64,
         /// Records known to be lost: partition and offsets `from..to`.
         lost: Vec<(TopicPartition, i64, i64)>,
+    },
+    /// How the clock of the proposing gateway stands; said only where it was not always right.
+    Clock {
+        /// Since the boot named in the frame's header.
+        boot_ms: u64,
+        /// Wall clock at the moment of that boot, as this clock counts.
+        offset_ms: i64,
+        /// How far to believe it.
+        trust: ClockTrust,
     },
 }
 

@@ -14,6 +14,7 @@
 //! `open`, `replay` until nothing is wanted, `start`, then inputs.
 
 mod append;
+mod clock;
 mod disk;
 mod raft_loop;
 mod topic;
@@ -311,6 +312,7 @@ pub struct SiteCore<T> {
     alarms: BTreeMap<&'static str, Alarm>,
     counters: Counters,
     site_clock: SiteClock,
+    clock: clock::Clock,
     rng: fastrand::Rng,
     ticked_at_ms: u64,
     election_ticks: Option<usize>,
@@ -413,6 +415,7 @@ impl<T> SiteCore<T> {
             alarms: BTreeMap::new(),
             counters: Counters::default(),
             site_clock,
+            clock: clock::Clock::default(),
             rng: fastrand::Rng::with_seed(config.seed),
             ticked_at_ms: now.mono_ms,
             election_ticks: None,

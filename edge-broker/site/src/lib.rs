@@ -14,6 +14,7 @@
 
 mod append;
 mod bell;
+mod clock;
 mod config;
 pub mod control;
 pub mod core;
@@ -36,6 +37,7 @@ mod window;
 
 pub use crate::core::SiteCore;
 pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now};
+pub use clock::{ClockTrust, Mend, Mends, mended_ms};
 pub use config::{SiteConfig, WhenFull};
 pub use edge_log::{StoreConfig, TopicId, TopicPartition};
 pub use error::{FrameReadError, OpenError, ReadError, Refused, TopicError};

@@ -42,6 +42,8 @@ pub(crate) struct SiteLoop {
     pub shared: Arc<Shared>,
     pub jobs: Arc<Jobs>,
     pub clock: Clock,
+    /// When the clock was last looked at, and what it showed then for the moment of the boot.
+    pub clock_seen: Option<(u64, i64)>,
     pub persist_us: Durations,
     pub stopping: bool,
     pub begun_ms: u64,
@@ -50,7 +52,9 @@ pub(crate) struct SiteLoop {
 impl SiteLoop {
     /// Starts the core and publishes what there is, before anybody has a handle.
     pub fn begin(&mut self) {
-        self.core.start(self.clock.now());
+        let now = self.clock.now();
+        self.look_at_clock(now);
+        self.core.start(now);
         self.carry_out();
     }
 
@@ -78,6 +82,7 @@ impl SiteLoop {
 
     fn handle(&mut self, drained: Drained) {
         let now = self.clock.now();
+        self.look_at_clock(now);
         for (spender, request) in drained.appends {
             self.core
                 .handle_append(now, Waiter::Append(spender), request);
@@ -99,6 +104,22 @@ impl SiteLoop {
         if drained.status_wanted {
             self.publish_status(now);
         }
+    }
+
+    /// Asks now and then, and at once after a leap, how far the wall clock can be believed.
+    fn look_at_clock(&mut self, now: Now) {
+        const LEAP_MS: u64 = 500;
+        const EVERY_MS: u64 = 1000;
+        let offset_ms = now.wall_ms.saturating_sub_unsigned(now.mono_ms);
+        let fresh = |&(at, known): &(u64, i64)| {
+            now.mono_ms < at + EVERY_MS && offset_ms.abs_diff(known) < LEAP_MS
+        };
+        if self.clock_seen.as_ref().is_some_and(fresh) {
+            return;
+        }
+        self.clock_seen = Some((now.mono_ms, offset_ms));
+        let trust = (self.shared.config.clock_trust)(now.wall_ms);
+        self.core.handle_clock(now, trust);
     }
 
     fn handle_event(&mut self, now: Now, event: Event) {
@@ -123,6 +144,14 @@ impl SiteLoop {
         let mut spent = Vec::new();
         let mut released = (0, 0);
         let mut committed = false;
+        // Before the records that they are about can be read.
+        if let Some(mends) = self.core.take_mends() {
+            *self
+                .shared
+                .mends
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(mends);
+        }
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Persist(job) => self.jobs.post(Job::Persist(job)),

@@ -7,6 +7,7 @@ use edge_log::{Disk, Entry, Reader, TopicPartition};
 use kafka_wire::RecordBatch;
 
 use crate::bell::Bell;
+use crate::clock::Mends;
 use crate::config::SiteConfig;
 use crate::error::Refused;
 use crate::inbox::Inbox;
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     pub recent: Mutex<Recent>,
     pub marks: RwLock<HashMap<TopicPartition, Marks>>,
     pub topics: RwLock<Arc<TopicTable>>,
+    pub mends: RwLock<Arc<Mends>>,
     /// Gone once stopped: it holds the folder's lock.
     pub reader: RwLock<Option<Arc<dyn LogReader>>>,
     pub life: Mutex<Life>,

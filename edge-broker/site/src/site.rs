@@ -15,6 +15,7 @@ use kafka_wire::RecordBatch;
 
 use crate::append::AppendRequest;
 use crate::bell::{Bell, Listener};
+use crate::clock::Mend;
 use crate::config::SiteConfig;
 use crate::core::{CoreConfig, SiteCore, TopicOp};
 use crate::error::{OpenError, ReadError, Refused, TopicError};
@@ -85,6 +86,7 @@ impl Site {
             recent: Mutex::new(Recent::new(config.recent_bytes_max, committed)),
             marks: RwLock::default(),
             topics: RwLock::default(),
+            mends: RwLock::default(),
             reader: RwLock::new(Some(reader)),
             life: Mutex::new(Life::default()),
             life_changed: Condvar::new(),
@@ -280,6 +282,13 @@ impl Site {
         Ok(found.map(|offset| offset.max(marks.start)))
     }
 
+    /// What mends stamps of a partition's records that a wrong clock made; asked after `read`, it
+    /// covers what that returned.
+    pub fn mends(&self, tp: TopicPartition) -> Arc<[Mend]> {
+        let mends = self.shared().mends.read();
+        mends.unwrap_or_else(PoisonError::into_inner).of(tp)
+    }
+
     /// Tells when something was committed.
     pub fn watch(&self) -> CommitWatch {
         CommitWatch {
@@ -440,6 +449,7 @@ fn spawn<D: Disk>(
         shared: shared.clone(),
         jobs: jobs.clone(),
         clock,
+        clock_seen: None,
         persist_us: Durations::default(),
         stopping: false,
         begun_ms,

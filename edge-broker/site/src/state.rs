@@ -19,10 +19,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
-use edge_log::{Frame, FrameError, Item, TopicId, TopicPartition};
+use edge_log::{Frame, FrameError, FrameHeader, Item, TopicId, TopicPartition};
 use kafka_wire::RecordBatch;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Clocks;
 use crate::control::{Control, UnknownControl};
 use crate::ledger::{Ledger, LossCause};
 use crate::topics::TopicConfig;
@@ -139,6 +141,20 @@ pub struct State {
     pub incarnation: u64,
     /// Raft's voters; empty = as configured at the start.
     pub voters: Vec<u64>,
+    /// Boots whose clock was not right, and what was stamped meanwhile.
+    #[serde(skip)]
+    pub clocks: Clocks,
+}
+
+/// A part that came to the stored form later: behind the others, missing where an older program
+/// wrote.
+fn take_later<T: Default + DeserializeOwned>(rest: &mut &[u8]) -> Option<T> {
+    if rest.is_empty() {
+        return Some(T::default());
+    }
+    let (part, behind) = postcard::take_from_bytes(rest).ok()?;
+    *rest = behind;
+    Some(part)
 }
 
 /// What applying one entry did.
@@ -158,6 +174,8 @@ pub struct Applied {
     pub touched: Vec<TopicPartition>,
     /// Site time of the frame.
     pub site_time_ms: i64,
+    /// What mends stamps changed.
+    pub mends_changed: bool,
 }
 
 /// Why apply stops. Never skipped: what follows may depend on it.
@@ -193,16 +211,19 @@ impl State {
     /// The checkpoint's bytes.
     pub fn encode(&self) -> Bytes {
         let out = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
+        let out = postcard::to_extend(&self.clocks, out).unwrap_or_default();
         assert!(!out.is_empty(), "the state can be encoded");
         Bytes::from(out)
     }
 
     /// Reads a checkpoint's bytes.
     pub fn decode(bytes: &[u8]) -> Option<State> {
-        match bytes.split_first() {
-            Some((&VERSION, rest)) => postcard::from_bytes(rest).ok(),
-            _ => None,
-        }
+        let Some((&VERSION, rest)) = bytes.split_first() else {
+            return None;
+        };
+        let (mut state, mut rest) = postcard::take_from_bytes::<State>(rest).ok()?;
+        state.clocks = take_later(&mut rest)?;
+        Some(state)
     }
 
     /// A topic by name.
@@ -253,7 +274,7 @@ impl State {
             if header.proposer_term == term {
                 self.site_time_ms = self.site_time_ms.max(header.site_time_ms);
                 applied.site_time_ms = self.site_time_ms;
-                self.apply_items(header.store_id, header.first_intake, items, &mut applied);
+                self.apply_items(&header, items, &mut applied);
             } else {
                 applied.foreign_term = true;
             }
@@ -263,19 +284,14 @@ impl State {
         Ok(applied)
     }
 
-    fn apply_items(
-        &mut self,
-        store_id: u64,
-        first_intake: u64,
-        items: Vec<Decoded>,
-        applied: &mut Applied,
-    ) {
-        let mut intake = first_intake;
+    fn apply_items(&mut self, header: &FrameHeader, items: Vec<Decoded>, applied: &mut Applied) {
+        self.clocks.seen(header.boot_id, header.boot_ms);
+        let mut intake = header.first_intake;
         for item in items {
             match item {
-                Decoded::Control(control) => self.apply_control(control, applied),
+                Decoded::Control(control) => self.apply_control(header, control, applied),
                 Decoded::Batch(tp, batch) => {
-                    self.apply_batch(store_id, intake, tp, batch, applied);
+                    self.apply_batch(header, intake, tp, batch, applied);
                     intake += 1;
                 }
             }
@@ -284,13 +300,13 @@ impl State {
 
     fn apply_batch(
         &mut self,
-        store_id: u64,
+        header: &FrameHeader,
         intake: u64,
         tp: TopicPartition,
         batch: RecordBatch,
         applied: &mut Applied,
     ) {
-        let seen = self.intake.entry(store_id).or_default();
+        let seen = self.intake.entry(header.store_id).or_default();
         if intake < *seen {
             return applied.dropped.push(tp);
         }
@@ -305,10 +321,12 @@ impl State {
         marks.jump_to(batch.base_offset());
         marks.end = batch.next_offset();
         marks.sample(batch.base_offset(), site_time_ms);
+        let span = (batch.base_offset(), batch.next_offset());
+        applied.mends_changed |= self.clocks.stamp(tp, span, header.boot_id, header.boot_ms);
         applied.batches.push((tp, batch));
     }
 
-    fn apply_control(&mut self, control: Control, applied: &mut Applied) {
+    fn apply_control(&mut self, header: &FrameHeader, control: Control, applied: &mut Applied) {
         match control {
             Control::TopicCreated {
                 id,
@@ -359,6 +377,7 @@ impl State {
                         continue;
                     };
                     marks.forwarded = marks.forwarded.max(offset.min(marks.end));
+                    applied.mends_changed |= self.clocks.passed(tp, offset);
                     applied.touched.push(tp);
                 }
             }
@@ -372,6 +391,16 @@ impl State {
                     .add(cause, topic, &name, count, self.site_time_ms);
             }
             Control::Incarnation { store_id, lost } => self.jump(store_id, lost, applied),
+            Control::Clock {
+                boot_ms,
+                offset_ms,
+                trust,
+            } => {
+                let (store_id, boot_id) = (header.store_id, header.boot_id);
+                applied.mends_changed |= self
+                    .clocks
+                    .note(store_id, boot_id, boot_ms, offset_ms, trust);
+            }
         }
     }
 
@@ -392,6 +421,7 @@ impl State {
             self.ledger
                 .add(cause, Some(id), &topic.name, count, self.site_time_ms);
         }
+        applied.mends_changed |= self.clocks.retain(|tp| tp.topic != id);
         applied.topics_changed = true;
         applied.starts_changed = true;
     }
@@ -411,6 +441,7 @@ impl State {
         let to = start.min(marks.end);
         let count = marks.records_between(marks.forwarded.max(marks.start), to);
         marks.move_start(start);
+        applied.mends_changed |= self.clocks.passed(tp, start);
         if let Some(cause) = loss {
             self.ledger.add(cause, Some(tp.topic), &name, count, now_ms);
         }

@@ -42,6 +42,11 @@ fn all() -> Vec<Control> {
             store_id: 1,
             lost: vec![(tp, 1, 2)],
         },
+        Control::Clock {
+            boot_ms: 1000,
+            offset_ms: -1,
+            trust: ClockTrust::Unsynced,
+        },
     ]
 }
 
@@ -61,8 +66,18 @@ fn the_stored_form_does_not_change() {
         .collect();
     assert_eq!(
         tags,
-        [(1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (1, 6)]
+        [
+            (1, 0),
+            (1, 1),
+            (1, 2),
+            (1, 3),
+            (1, 4),
+            (1, 5),
+            (1, 6),
+            (1, 7)
+        ]
     );
+    assert_eq!(all()[7].encode()[..], [1, 7, 232, 7, 1, 1]);
     let created = all()[0].encode();
     let id = [16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
     let config = [128, 144, 228, 192, 4, 1, 140, 128, 64, 0, 1, 0, 0];

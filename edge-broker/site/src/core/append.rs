@@ -252,8 +252,10 @@ impl<T> SiteCore<T> {
     /// One frame from what waits. False if raft did not take it.
     fn propose(&mut self, now: Now) -> bool {
         let taken = self.controls.drain(..).collect::<Vec<_>>();
+        let clock = self.say_clock(now);
         let controls = taken
             .into_iter()
+            .chain(clock)
             .chain(self.soft_controls())
             .collect::<Vec<_>>();
         let builders = std::mem::take(&mut self.builders);

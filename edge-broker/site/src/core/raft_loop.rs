@@ -32,6 +32,7 @@ impl<T> SiteCore<T> {
         self.table = std::sync::Arc::new(super::topic::table(&self.state));
         self.out.push_back(Output::Topics(self.table.clone()));
         self.out.push_back(Output::Starts(self.state.starts()));
+        self.clock.mends_changed = true;
         self.report_damage(now, &opened.recovery);
         if self.halted.is_some() {
             return;
@@ -346,6 +347,7 @@ impl<T> SiteCore<T> {
         self.touched
             .extend(applied.batches.iter().map(|(tp, _)| *tp));
         self.touched.extend(&applied.touched);
+        self.clock.mends_changed |= applied.mends_changed;
         if applied.topics_changed {
             self.table = std::sync::Arc::new(super::topic::table(&self.state));
             self.deleting

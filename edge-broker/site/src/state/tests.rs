@@ -246,3 +246,22 @@ fn waiting_since_is_about_the_oldest_not_forwarded() {
         None
     );
 }
+
+#[test]
+fn a_checkpoint_of_an_older_program_is_read_and_one_cut_short_is_not() {
+    let mut world = World::new();
+    world.batch(1, 0, 3);
+    let older = [vec![VERSION], postcard::to_stdvec(&world.state).unwrap()].concat();
+    assert_eq!(State::decode(&older), Some(world.state.clone()));
+
+    let trust = crate::clock::ClockTrust::Unset;
+    world.control(&Control::Clock {
+        boot_ms: 1,
+        offset_ms: 0,
+        trust,
+    });
+    world.batch(1, 3, 1);
+    let stored = world.state.encode();
+    assert_eq!(State::decode(&stored), Some(world.state.clone()));
+    assert_eq!(State::decode(&stored[..stored.len() - 1]), None);
+}
