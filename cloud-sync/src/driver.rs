@@ -451,6 +451,7 @@ impl Driver {
         let packing = Packing {
             compression: self.config.compression,
             source: source.filter(|_| self.config.source_headers),
+            mends: Arc::default(),
         };
         let (site, events) = (self.site.clone(), self.events.clone());
         let packer = self.packer.clone();
@@ -499,7 +500,7 @@ async fn read_and_pack(
     site: &Site,
     packer: Option<&PackThread>,
     request: ReadRequest,
-    packing: Packing,
+    mut packing: Packing,
 ) -> ReadOutcome {
     let batches = match site.read(request.tp, request.from, request.bytes_max).await {
         Ok(batches) => batches,
@@ -509,6 +510,7 @@ async fn read_and_pack(
         Err(ReadError::UnknownTopic) => return ReadOutcome::Gone,
         Err(error) => return ReadOutcome::Failed(error.to_string()),
     };
+    packing.mends = site.mends(request.tp);
     let Some(packer) = packer else {
         return ReadOutcome::Failed(NO_THREAD.into());
     };
@@ -544,6 +546,10 @@ fn say(note: &Note) {
         Note::NoIdempotence => log::warn!(
             "central refuses idempotent producers: a lost answer repeats records; grant \
              IdempotentWrite on the cluster"
+        ),
+        Note::AwaitsClock { seconds } => log::info!(
+            "the clock is not set yet: records that it stamped wait up to {seconds} s for the \
+             right time"
         ),
         Note::Unreadable { tp, reason } => {
             log::warn!("{}[{}] cannot be read: {reason}", tp.topic, tp.partition);

@@ -54,6 +54,11 @@ use crate::{
 
 /// How old a learned `max.message.bytes` may be when records are refused because of it.
 const LIMITS_FRESH_MS: Ms = 60_000;
+/// How long records of a clock that nobody set wait for the right time once they could go: a time
+/// service needs the same uplink, and tries it less often than we do.
+const CLOCK_WAIT_MS: Ms = 120_000;
+/// How often it is looked whether the time is known.
+const CLOCK_LOOK_MS: Ms = 1_000;
 
 /// See the head of the file.
 pub(crate) struct Forwarder {
@@ -75,6 +80,8 @@ pub(crate) struct Forwarder {
     /// Where the next request begins to look, so that no partition is always last.
     turn: usize,
     stopped: bool,
+    /// Since when records could go but for their stamps.
+    clock_awaited_since: Option<Ms>,
     pub(crate) counters: Counters,
 }
 
@@ -122,6 +129,7 @@ impl Forwarder {
             numbers: 0,
             turn: 0,
             stopped: false,
+            clock_awaited_since: None,
             counters: Counters::default(),
         }
     }
@@ -216,6 +224,9 @@ impl Forwarder {
             }
             return;
         }
+        if packed.waits_for_clock && self.waits_for_clock(tp, now) {
+            return;
+        }
         let limit = self.topics.get(&tp.topic).map_or(0, Topic::batch_bytes_max);
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
@@ -244,6 +255,21 @@ impl Forwarder {
         // Before progress is looked at: what is left out of the chunks is nowhere yet.
         self.refuse_records(tp, letters.collect(), false, now);
         self.note_progress(tp);
+    }
+
+    /// Whether wrong stamps are worth waiting for the right time: once, for a while.
+    fn waits_for_clock(&mut self, tp: TopicPartition, now: Ms) -> bool {
+        if self.clock_awaited_since.is_none() {
+            let seconds = CLOCK_WAIT_MS / 1000;
+            self.outputs
+                .push_back(Output::Note(Note::AwaitsClock { seconds }));
+        }
+        let since = *self.clock_awaited_since.get_or_insert(now);
+        let waits = now - since < CLOCK_WAIT_MS;
+        if let Some(partition) = self.partitions.get_mut(&tp).filter(|_| waits) {
+            partition.not_before = now + CLOCK_LOOK_MS;
+        }
+        waits
     }
 
     /// Records before `start` are gone: the site's ledger has them, we go on behind.

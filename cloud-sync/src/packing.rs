@@ -5,7 +5,9 @@
 //! It takes time, so one thread of its own does it for all links, with one set of buffers:
 //! decompressing and compressing 100 MB/s is more than a link takes, and memory stays small.
 
-use edge_site::{Compression, Header, Record, RecordBatch};
+use std::sync::Arc;
+
+use edge_site::{Compression, Header, Mend, Record, RecordBatch, mended_ms};
 use kafka_wire::{BatchBuilder, BatchError, Merger};
 use smol::channel::{Receiver, Sender, bounded};
 
@@ -25,6 +27,8 @@ pub(crate) struct Packing {
     pub compression: Compression,
     /// `site/topic` for the header `edge-src`; none = no such header.
     pub source: Option<String>,
+    /// What to do with stamps that a wrong clock made.
+    pub mends: Arc<[Mend]>,
 }
 
 /// The thread that packs.
@@ -99,6 +103,7 @@ pub(crate) fn pack(
         .filter(|batch| batch.next_offset() > request.from)
     {
         packer.packed.stored_bytes += batch.bytes().len();
+        packer.packed.waits_for_clock |= packer.needs(batch, |mend| mend.add_ms.is_none());
         if packer.is_plain(batch) {
             plain.push(batch.clone());
         } else {
@@ -129,7 +134,18 @@ impl Packer<'_> {
             && batch.record_count() <= self.request.chunk_records_max
             && batch.bytes().len() <= self.request.batch_bytes_max
             && self.packing.source.is_none()
+            && !self.needs(batch, |mend| mend.add_ms.is_some_and(|add| add != 0))
             && self.request.skip.range(first..next).next().is_none()
+    }
+
+    /// Whether such a mend may be about records of a batch.
+    fn needs(&self, batch: &RecordBatch, such: impl Fn(&Mend) -> bool) -> bool {
+        let (first, next) = (batch.base_offset(), batch.next_offset());
+        // The header tells the newest stamp, but not the oldest.
+        let newest_ms = batch.max_timestamp_ms();
+        let about =
+            |mend: &&Mend| mend.from < next && first < mend.to && mend.stamped_from_ms <= newest_ms;
+        self.packing.mends.iter().filter(about).any(such)
     }
 
     /// Merges neighbours; what comes out too large for central is merged in smaller steps.
@@ -180,7 +196,8 @@ impl Packer<'_> {
                 continue;
             }
             fresh = false;
-            let record = self.with_source(record, offset);
+            let mut record = self.with_source(record, offset);
+            record.timestamp_ms = mended_ms(&self.packing.mends, offset, record.timestamp_ms);
             let bytes = record_bytes(&record);
             if bytes + kafka_wire::BATCH_HEADER_BYTES > self.request.batch_bytes_max
                 && self.is_oversized(&record)

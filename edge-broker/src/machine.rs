@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use edge_site::ClockTrust;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The wall clock at the build, or the day of the release where none was recorded.
@@ -42,6 +43,15 @@ pub fn clock_synced() -> Option<bool> {
 /// Synced, or past the date of this build.
 pub fn clock_trusted() -> bool {
     clock_synced() == Some(true) || wall_ms() > BUILT_AT_MS
+}
+
+/// How far a wall clock that shows so much can be believed.
+pub fn clock_trust(wall_ms: i64) -> ClockTrust {
+    match (clock_synced(), wall_ms > BUILT_AT_MS) {
+        (Some(true), _) | (None, true) => ClockTrust::Right,
+        (Some(false), true) => ClockTrust::Unsynced,
+        (_, false) => ClockTrust::Unset,
+    }
 }
 
 /// Wall clock, milliseconds since 1970.
@@ -169,6 +179,14 @@ mod tests {
             listening_inode(table, "10.0.0.1:1883".parse().unwrap()),
             None
         );
+    }
+
+    #[test]
+    fn a_date_before_the_build_is_nobodys() {
+        if clock_synced().is_none() {
+            assert_eq!(clock_trust(1000), ClockTrust::Unset);
+            assert_eq!(clock_trust(BUILT_AT_MS + 1), ClockTrust::Right);
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@
 
 mod central;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use edge_site::{Compression, Record, RecordBatch, TopicId, TopicPartition};
 use kafka_wire::BatchBuilder;
@@ -556,6 +559,7 @@ impl World {
         let packing = Packing {
             compression: Compression::None,
             source: None,
+            mends: Arc::default(),
         };
         let mut merger = kafka_wire::Merger::new(Compression::None);
         ReadOutcome::Packed(pack(&some, request, &packing, &mut merger).unwrap())

@@ -54,6 +54,8 @@ struct Bench {
     missing: Vec<&'static str>,
     leaderless: bool,
     records_per_read: i64,
+    /// What is read was stamped by a clock that nobody set yet.
+    clock_is_unset: bool,
     ends: Vec<(TopicPartition, i64)>,
 }
 
@@ -90,6 +92,7 @@ impl Bench {
             missing: Vec::new(),
             leaderless: false,
             records_per_read: 1000,
+            clock_is_unset: false,
             ends: Vec::new(),
         };
         for tp in [tp(1, 0), tp(1, 1), tp(2, 0), tp(2, 1)] {
@@ -169,7 +172,8 @@ impl Bench {
                         stored_bytes: chunk.bytes(),
                         records: chunk.records().into(),
                         chunks: vec![chunk],
-                        oversized: Vec::new(),
+                        waits_for_clock: self.clock_is_unset,
+                        ..Packed::default()
                     };
                     let outcome = ReadOutcome::Packed(packed);
                     self.core
@@ -524,4 +528,28 @@ fn with_nothing_to_send_nothing_is_sent() {
     bench.pass(600_000);
     assert!(bench.others.is_empty() && bench.sent.is_empty());
     assert_eq!(bench.core.deadline_ms(), None, "not even a timer");
+}
+
+#[test]
+fn records_of_1970_wait_for_the_clock_but_not_for_ever() {
+    let mut bench = live();
+    bench.clock_is_unset = true;
+    bench.commit(tp(1, 0), 5);
+    bench.pass(60_000);
+    assert!(bench.sent.is_empty());
+    bench.clock_is_unset = false;
+    bench.pass(1_001);
+    assert_eq!(bench.sent.len(), 1, "the clock was set");
+    bench.answer_next(0);
+
+    bench.clock_is_unset = true;
+    bench.commit(tp(1, 0), 6);
+    bench.pass(58_000);
+    assert!(bench.sent.is_empty());
+    bench.pass(4_000);
+    assert_eq!(
+        bench.sent.len(),
+        1,
+        "two minutes after the first could have gone"
+    );
 }

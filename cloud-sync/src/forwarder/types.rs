@@ -150,6 +150,8 @@ pub(crate) struct Packed {
     /// Stored bytes that were read and used.
     pub stored_bytes: usize,
     pub records: u64,
+    /// Some were stamped by a clock that nobody set, and how wrong it was is not known yet.
+    pub waits_for_clock: bool,
 }
 
 /// Who a partition's batches come from, in central's eyes.
@@ -282,6 +284,10 @@ pub(crate) enum Note {
         waiting_records: u64,
     },
     NoIdempotence,
+    /// Records wait so long for the clock to be set, so that central does not get 1970.
+    AwaitsClock {
+        seconds: u64,
+    },
     Unreadable {
         tp: TopicPartition,
         reason: String,

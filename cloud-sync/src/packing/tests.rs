@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use edge_site::{Compression, Header, Record, RecordBatch, TopicId, TopicPartition};
+use edge_site::{Compression, Header, Mend, Record, RecordBatch, TopicId, TopicPartition};
 use kafka_wire::{BatchBuilder, Merger};
 
 use super::{Packing, pack};
@@ -60,6 +60,7 @@ fn run(batches: &[RecordBatch], request: &ReadRequest) -> Packed {
     let packing = Packing {
         compression: Compression::Zstd,
         source: None,
+        mends: Arc::default(),
     };
     let mut merger = Merger::new(Compression::Zstd);
     pack(batches, request, &packing, &mut merger).unwrap()
@@ -207,6 +208,7 @@ fn the_source_header_names_site_topic_partition_and_offset() {
     let packing = Packing {
         compression: Compression::None,
         source: Some("north/mqtt".into()),
+        mends: Arc::default(),
     };
     let mut merger = Merger::new(Compression::None);
     let batches = stored(41, &[2], 5);
@@ -216,4 +218,74 @@ fn the_source_header_names_site_topic_partition_and_offset() {
     let header = last.headers.last().unwrap();
     assert_eq!(header.key, "edge-src");
     assert_eq!(header.value.as_deref(), Some(&b"north/mqtt/3/42"[..]));
+}
+
+/// Stamps of all packed records, with their offsets, and whether the clock is waited for.
+fn stamps(batches: &[RecordBatch], mends: &[Mend]) -> (Vec<(i64, i64)>, bool) {
+    let packing = Packing {
+        compression: Compression::Zstd,
+        source: None,
+        mends: mends.into(),
+    };
+    let mut merger = Merger::new(Compression::Zstd);
+    let packed = pack(batches, &request(0), &packing, &mut merger).unwrap();
+    let mut found = Vec::new();
+    for chunk in &packed.chunks {
+        let batch = chunk.batch.clone().unwrap();
+        for (index, item) in batch.records(1 << 24).unwrap().enumerate() {
+            let offset = chunk.offset_of(index as u32).unwrap();
+            found.push((offset, item.unwrap().1.timestamp_ms));
+        }
+    }
+    (found, packed.waits_for_clock)
+}
+
+const MEND: Mend = Mend {
+    from: 2,
+    to: 5,
+    stamped_from_ms: 1_000,
+    stamped_to_ms: 1_003,
+    add_ms: Some(5_000_000),
+};
+
+#[test]
+fn stamps_of_a_wrong_clock_are_mended_and_no_others() {
+    let (found, waits) = stamps(&stored(0, &[2, 2, 3], 20), &[MEND]);
+    let expected: Vec<_> = (0..7)
+        .map(|n| (n, 1_000 + n + if n == 2 || n == 3 { 5_000_000 } else { 0 }))
+        .collect();
+    assert_eq!(found, expected, "4 was stamped by somebody else's clock");
+    assert!(!waits);
+}
+
+#[test]
+fn what_cannot_be_mended_yet_is_told_and_stays_as_it_is() {
+    let unknown = Mend {
+        add_ms: None,
+        ..MEND
+    };
+    let (found, waits) = stamps(&stored(0, &[2, 2, 3], 20), &[unknown]);
+    assert_eq!(found[2], (2, 1_002));
+    assert!(waits);
+    let (_, waits) = stamps(&stored(0, &[2], 20), &[unknown]);
+    assert!(!waits, "these are right");
+}
+
+#[test]
+fn batches_that_need_no_mending_pass_as_they_are() {
+    let large = stored(0, &[4000], 200);
+    let later = Mend {
+        from: 4000,
+        to: i64::MAX,
+        ..MEND
+    };
+    let packing = Packing {
+        compression: Compression::Zstd,
+        source: None,
+        mends: [later].into(),
+    };
+    let mut merger = Merger::new(Compression::Zstd);
+    let packed = pack(&large, &request(0), &packing, &mut merger).unwrap();
+    let sent = packed.chunks[0].batch.clone().unwrap();
+    assert_eq!(sent.bytes()[61..], large[0].bytes()[61..]);
 }

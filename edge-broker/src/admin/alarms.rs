@@ -107,6 +107,6 @@ fn of_clock(report: &Report) -> Option<Alarm> {
             "the clock says {}: no time service yet",
             show_time(report.time_ms)
         ),
-        fix: "nothing for devices; timestamps of records are wrong until it is set".into(),
+        fix: "nothing for devices; stamps of records are mended once it is set".into(),
     })
 }
