@@ -18,7 +18,7 @@ use crate::limits::{Penalties, SaidLately};
 use crate::mailbox::{Delivery, Mailbox, Position, Signal};
 use crate::message::Message;
 use crate::retained::{self, RetainedIndex};
-use crate::routes::{Decision, NameOwners, Routes, TopicSettings};
+use crate::routes::{Decision, Routes, TopicSettings};
 use crate::session::{Outcome, Subscription};
 use crate::stats::Counters;
 use crate::trie::Trie;
@@ -39,7 +39,6 @@ pub(crate) struct Hub {
     pub(crate) site: Site,
     pub(crate) config: BridgeConfig,
     pub(crate) routes: Routes,
-    pub(crate) owners: Mutex<NameOwners>,
     pub(crate) retained: Mutex<RetainedIndex>,
     pub(crate) counters: Counters,
     pub(crate) penalties: Mutex<Penalties>,
@@ -82,7 +81,6 @@ impl Hub {
         Hub {
             site,
             routes,
-            owners: Mutex::default(),
             retained: Mutex::default(),
             counters: Counters::default(),
             penalties: Mutex::new(Penalties::new(config.mqtt.hold_s_max * 1000)),
@@ -354,10 +352,7 @@ impl Hub {
 
     /// Where a message goes; says so where it is not where its route says.
     pub(crate) fn decide(&self, mqtt_topic: &Bytes, client_id: &Bytes) -> Decision {
-        let decided = self
-            .routes
-            .decide(mqtt_topic, client_id, &mut lock(&self.owners));
-        let (decision, fallback) = decided;
+        let (decision, fallback) = self.routes.decide(mqtt_topic, client_id);
         if let Some(fallback) = fallback
             && self.may_say(mqtt_topic, "fallback")
         {

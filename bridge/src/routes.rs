@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use bytes::Bytes;
-use edge_site::{AckLevel, Priority, TopicConfig, TopicWhenFull};
+use edge_site::{AckLevel, Priority, TopicConfig, TopicWhenFull, check_topic_name};
 
 use crate::codec::topic::{check_filter, shared};
 use crate::config::RouteConfig;
@@ -93,40 +93,25 @@ pub(crate) struct Decision {
     pub(crate) is_templated: bool,
 }
 
-/// Which text each templated topic name was made from, so that two never share one by accident.
-///
-/// `plant/a.b` and `plant/a/b` would both become `plant.a.b`: the one that comes second goes to
-/// the built-in route instead.
-#[derive(Default)]
-pub(crate) struct NameOwners {
-    raw_by_name: HashMap<String, String>,
-}
-
-/// As many names are remembered; what comes after goes to the built-in route.
-const OWNERS_MAX: usize = 10_000;
-
 /// Why a message went to the built-in route although another one matched.
+///
+/// A rule, not a memory: which of two texts has a name is the same after every start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fallback {
-    /// Two different texts make the same name.
-    Collision { name: String, owner: String },
+    /// Its dot would look like a slash: `plant/a.b` as `plant.a.b`, which is `plant/a/b`.
+    Ambiguous(String),
     /// The text makes no legal name.
     NotAName(String),
-    /// Too many names to keep apart.
-    TooMany,
 }
 
 impl fmt::Display for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fallback::Collision { name, owner } => {
-                write!(
-                    f,
-                    "its route makes {name} of it, and that is made of {owner:?}"
-                )
+            Fallback::Ambiguous(value) => {
+                let why = "its route makes a dot of each slash, and there is a dot already";
+                write!(f, "{why}: {value:?}")
             }
             Fallback::NotAName(name) => write!(f, "its route makes no topic name of it: {name:?}"),
-            Fallback::TooMany => write!(f, "its route makes too many topics, over {OWNERS_MAX}"),
         }
     }
 }
@@ -182,9 +167,7 @@ impl Routes {
         &self,
         mqtt_topic: &Bytes,
         client: &Bytes,
-        owners: &mut NameOwners,
     ) -> (Decision, Option<Fallback>) {
-        let last = self.routes.len() - 1;
         for (index, route) in self.routes.iter().enumerate() {
             let Some(wildcards) = capture(&route.filter, mqtt_topic) else {
                 continue;
@@ -208,7 +191,7 @@ impl Routes {
                     None,
                 );
             }
-            return match owners.claim(route.topic.expand_raw(values)) {
+            return match topic_name(&route.topic, values) {
                 Ok(topic) => (
                     Decision {
                         route: index,
@@ -221,7 +204,6 @@ impl Routes {
                 Err(fallback) => (self.decide_builtin(mqtt_topic), Some(fallback)),
             };
         }
-        debug_assert!(last < self.routes.len());
         (self.decide_builtin(mqtt_topic), None)
     }
 
@@ -237,36 +219,19 @@ impl Routes {
     }
 }
 
-impl NameOwners {
-    /// The topic name for an expanded template.
-    fn claim(&mut self, raw: String) -> Result<String, Fallback> {
-        let name = raw.replace('/', ".");
-        if !is_topic_name(&name) {
-            return Err(Fallback::NotAName(name));
-        }
-        match self.raw_by_name.get(&name) {
-            Some(owner) if *owner == raw => Ok(name),
-            Some(owner) => Err(Fallback::Collision {
-                name,
-                owner: owner.clone(),
-            }),
-            None if self.raw_by_name.len() >= OWNERS_MAX => Err(Fallback::TooMany),
-            None => {
-                self.raw_by_name.insert(name.clone(), raw);
-                Ok(name)
-            }
-        }
+/// The topic name that a template makes.
+fn topic_name(template: &Template, values: Values) -> Result<String, Fallback> {
+    let name = template.expand_name(values).map_err(Fallback::Ambiguous)?;
+    if is_topic_name(&name) {
+        Ok(name)
+    } else {
+        Err(Fallback::NotAName(name))
     }
 }
 
-/// Kafka's rule, and not one of the gateway's own (`_…`).
+/// A topic's name, and not one of the gateway's own (`_…`).
 fn is_topic_name(name: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len())
-        && name.bytes().all(legal)
-        && name != "."
-        && name != ".."
-        && !name.starts_with('_')
+    check_topic_name(name).is_ok() && !name.starts_with('_')
 }
 
 /// What the wildcards of a filter stand for in a topic; `None` = it does not match.
@@ -312,12 +277,7 @@ fn compile_one(at: usize, config: &RouteConfig) -> Result<Route, StartError> {
             config.ack,
         ));
     }
-    let wildcards = config
-        .filter
-        .split('/')
-        .filter(|l| *l == "+" || *l == "#")
-        .count();
-    let topic = Template::compile(&config.topic, wildcards)
+    let topic = Template::compile(&config.topic, &config.filter)
         .map_err(|allowed| StartError::config(key("topic"), allowed, &config.topic))?;
     if topic.is_fixed() && !is_topic_name(&config.topic) {
         let allowed = "must be 1 to 249 of a-z A-Z 0-9 . _ -, not starting with _";
@@ -330,7 +290,7 @@ fn compile_one(at: usize, config: &RouteConfig) -> Result<Route, StartError> {
     Ok(Route {
         filter: Bytes::copy_from_slice(config.filter.as_bytes()),
         topic,
-        key: Template::compile(&config.key, wildcards)
+        key: Template::compile(&config.key, &config.filter)
             .map_err(|allowed| StartError::config(key("key"), allowed, &config.key))?,
         ack: config.ack,
         settings: settings(config),

@@ -13,8 +13,10 @@ enum Part {
     Site,
     Client,
     MqttTopic,
-    /// From 0; `{1}` is the first.
-    Wildcard(usize),
+    /// What a `+` stands for: one level. From 0; `{1}` is the first.
+    Level(usize),
+    /// What a `#` stands for: any number of levels.
+    Levels(usize),
 }
 
 /// What the placeholders stand for.
@@ -27,8 +29,12 @@ pub(super) struct Values<'a> {
 }
 
 impl Template {
-    /// Compiles; the error says what is allowed.
-    pub(super) fn compile(source: &str, wildcards: usize) -> Result<Template, String> {
+    /// Compiles, for the wildcards of a filter; the error says what is allowed.
+    pub(super) fn compile(source: &str, filter: &str) -> Result<Template, String> {
+        let wildcards: Vec<&str> = filter
+            .split('/')
+            .filter(|level| matches!(*level, "+" | "#"))
+            .collect();
         let mut parts = Vec::new();
         let mut rest = source;
         while let Some(open) = rest.find('{') {
@@ -36,7 +42,7 @@ impl Template {
             if open > 0 {
                 parts.push(Part::Text(Bytes::copy_from_slice(&rest.as_bytes()[..open])));
             }
-            parts.push(placeholder(&rest[open + 1..close], wildcards)?);
+            parts.push(placeholder(&rest[open + 1..close], &wildcards)?);
             rest = &rest[close + 1..];
         }
         if !rest.is_empty() {
@@ -70,9 +76,26 @@ impl Template {
         key.freeze()
     }
 
-    /// As text, slashes left as they are. Values are UTF-8, they come from MQTT texts.
-    pub(super) fn expand_raw(&self, values: Values) -> String {
-        String::from_utf8_lossy(&self.expand_key(values)).into_owned()
+    /// As the name of a topic: the slashes of an MQTT topic become dots.
+    ///
+    /// Where that can happen, a text that has a dot of its own gets no name, and is the error:
+    /// otherwise `a/b.c` and `a/b/c` would share one, or whoever comes first would have it.
+    pub(super) fn expand_name(&self, values: Values) -> Result<String, String> {
+        let brings_slashes = self.parts.iter().any(Part::brings_slashes);
+        let mut name = String::new();
+        for part in &self.parts {
+            // Values are UTF-8, they come from MQTT texts.
+            let value = String::from_utf8_lossy(part.value(values));
+            if brings_slashes && part.is_from_outside() && value.contains('.') {
+                return Err(value.into_owned());
+            }
+            match part {
+                // A client id is no path: its slash makes no name.
+                Part::Client => name.push_str(&value),
+                _ => name.push_str(&value.replace('/', ".")),
+            }
+        }
+        Ok(name)
     }
 }
 
@@ -83,19 +106,37 @@ impl Part {
             Part::Site => values.site,
             Part::Client => values.client,
             Part::MqttTopic => values.mqtt_topic,
-            Part::Wildcard(n) => &values.wildcards[*n],
+            Part::Level(n) | Part::Levels(n) => &values.wildcards[*n],
         }
+    }
+
+    fn brings_slashes(&self) -> bool {
+        matches!(self, Part::MqttTopic | Part::Levels(_))
+    }
+
+    /// Whether devices say what it is, not the configuration.
+    fn is_from_outside(&self) -> bool {
+        !matches!(self, Part::Text(_) | Part::Site)
     }
 }
 
-fn placeholder(name: &str, wildcards: usize) -> Result<Part, String> {
+fn placeholder(name: &str, wildcards: &[&str]) -> Result<Part, String> {
     match name {
         "site" => Ok(Part::Site),
         "client" => Ok(Part::Client),
         "mqtt_topic" => Ok(Part::MqttTopic),
         _ => match name.parse::<usize>() {
-            Ok(n) if (1..=wildcards).contains(&n) => Ok(Part::Wildcard(n - 1)),
-            Ok(n) => Err(format!("asks for wildcard {n}, the filter has {wildcards}")),
+            Ok(n) => match n
+                .checked_sub(1)
+                .and_then(|at| Some((at, wildcards.get(at)?)))
+            {
+                Some((at, &"#")) => Ok(Part::Levels(at)),
+                Some((at, _)) => Ok(Part::Level(at)),
+                None => {
+                    let count = wildcards.len();
+                    Err(format!("asks for wildcard {n}, the filter has {count}"))
+                }
+            },
             Err(_) => Err(format!(
                 "may contain {{site}} {{client}} {{mqtt_topic}} {{1}} {{2}}…, not {{{name}}}"
             )),

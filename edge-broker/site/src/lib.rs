@@ -50,4 +50,6 @@ pub use status::{
     WearStatus, node_id,
 };
 pub use ticket::Ticket;
-pub use topics::{CleanupPolicy, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull};
+pub use topics::{
+    CleanupPolicy, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull, check_topic_name,
+};
