@@ -595,10 +595,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Err(refused) = &outcome {
             self.say_refused(refused);
         }
-        let before = self.session.unacked();
+        let before = self.session.in_line();
         let refused = outcome.is_err();
         let close = self.session.handle_spent(now_ms, number, outcome);
-        let left_line = (before - self.session.unacked()) as u64;
+        let left_line = (before - self.session.in_line()) as u64;
         let counters = &self.hub.counters;
         if refused {
             counters.publishes_refused.add(left_line);

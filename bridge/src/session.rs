@@ -135,11 +135,14 @@ pub(crate) struct Session {
     keep_alive_ms: u64,
     last_packet_ms: u64,
     held_since_ms: Option<u64>,
+    /// Something in the line had no answer: nothing behind it gets one, it comes again in order.
+    is_silent: bool,
     aliases: Vec<Bytes>,
     acks: AckQueue,
     /// QoS 2 of 3.1.1: ids received and not released; true once they were acknowledged.
     marks: HashMap<u16, bool>,
     subscriptions: BTreeSet<Bytes>,
+    filter_bytes: usize,
     sent: VecDeque<u16>,
     last_pkid: u16,
     pings_answered_ahead: u32,
@@ -151,6 +154,10 @@ pub(crate) struct Session {
 pub(crate) const TOPIC_ALIAS_MAX: u16 = 10;
 /// QoS 1 messages under way to one client, whatever it says it takes.
 const WINDOW_MAX: usize = 64;
+/// A PUBACK without user properties, both lengths at their longest.
+const PUBACK_BYTES_MAX: usize = 12;
+/// Filters of one client, all together; one of them may be as long as MQTT allows.
+const FILTER_BYTES_MAX: usize = 256 << 10;
 /// Beyond this many bytes waiting for the socket nothing more is delivered.
 const TRANSMIT_BYTES_HIGH: usize = 64 << 10;
 /// Beyond this many bytes, all of them acknowledgements, the client is not read either.
@@ -247,10 +254,12 @@ impl Session {
             keep_alive_ms: u64::from(connect.keep_alive_s) * 1500,
             last_packet_ms: now_ms,
             held_since_ms: None,
+            is_silent: false,
             aliases: Vec::new(),
             acks: AckQueue::default(),
             marks: HashMap::new(),
             subscriptions: BTreeSet::new(),
+            filter_bytes: 0,
             sent: VecDeque::new(),
             last_pkid: 0,
             pings_answered_ahead: 0,
@@ -436,6 +445,7 @@ impl Session {
         let mut close = None;
         while let Some(spent) = self.acks.next_spent() {
             match spent {
+                _ if self.is_silent => {}
                 Spent::Ack { pkid, qos, user } => {
                     self.acknowledge(pkid, qos, Reason::SUCCESS, user)
                 }
@@ -447,6 +457,7 @@ impl Session {
                 }
                 Spent::Later { pkid, .. } => {
                     self.marks.remove(&pkid);
+                    self.is_silent = true;
                     self.held_since_ms.get_or_insert(now_ms);
                 }
                 Spent::Never {
@@ -465,9 +476,7 @@ impl Session {
                     close.get_or_insert(Close::gateway(reason, what));
                 }
             }
-            if close.is_some() {
-                break;
-            }
+            self.is_silent |= close.is_some();
         }
         close
     }
@@ -479,6 +488,10 @@ impl Session {
             }
             return self.reply(&Reply::PubRec(pkid, reason));
         }
+        // Texts of ours may not make it larger than the client takes (MQTT 5 §3.4.2.2.3).
+        let user_bytes: usize = user.iter().map(|(k, v)| 5 + k.len() + v.len()).sum();
+        let fits = user_bytes + PUBACK_BYTES_MAX <= self.packet_bytes_max;
+        let user = if fits { user } else { Vec::new() };
         self.reply(&Reply::PubAck(pkid, reason, user));
     }
 
@@ -510,6 +523,7 @@ impl Session {
             // A copy: the filter may be a slice of what was read with it.
             filter.filter = Bytes::copy_from_slice(&filter.filter);
             let is_new = self.subscriptions.insert(filter.filter.clone());
+            self.filter_bytes += if is_new { filter.filter.len() } else { 0 };
             let subscription_id = subscribe.subscription_id;
             granted.push(Subscription {
                 filter,
@@ -530,7 +544,8 @@ impl Session {
         if level_count(&filter.filter) > self.limits.topic_levels_max {
             return Err(Reason::TOPIC_FILTER_INVALID);
         }
-        let full = self.subscriptions.len() >= self.limits.subscriptions_max;
+        let full = self.subscriptions.len() >= self.limits.subscriptions_max
+            || self.filter_bytes + filter.filter.len() > FILTER_BYTES_MAX;
         if full && !self.subscriptions.contains(&filter.filter) {
             return Err(Reason::QUOTA_EXCEEDED);
         }
@@ -542,6 +557,7 @@ impl Session {
         let mut removed = Vec::new();
         for filter in filters {
             if self.subscriptions.remove(&filter) {
+                self.filter_bytes -= filter.len();
                 reasons.push(Reason::SUCCESS);
                 removed.push(filter);
             } else {
@@ -682,9 +698,14 @@ impl Session {
         self.acks.requests()
     }
 
-    /// Publishes not acknowledged yet.
-    pub(crate) fn unacked(&self) -> usize {
+    /// Publishes that wait in line, whether they will be answered or not.
+    pub(crate) fn in_line(&self) -> usize {
         self.acks.len()
+    }
+
+    /// Publishes whose acknowledgement may still come.
+    pub(crate) fn unacked(&self) -> usize {
+        if self.is_silent { 0 } else { self.in_line() }
     }
 
     fn reply(&mut self, reply: &Reply) {

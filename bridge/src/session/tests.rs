@@ -128,6 +128,73 @@ fn full_is_silence_in_3_1_1_and_then_the_end() {
     assert!(close.what.contains("mqtt.hold_s_max"));
 }
 
+/// Otherwise the client sends only the held one again, and the log ends with the older value.
+#[test]
+fn nothing_behind_a_held_publish_is_acknowledged() {
+    let mut session = session(Version::V4);
+    let (first, second, third) = (
+        session.open_request(),
+        session.open_request(),
+        session.open_request(),
+    );
+    for (pkid, request) in [(1, first), (2, second), (3, third)] {
+        store(&mut session, 1, pkid, request);
+    }
+    assert_eq!(session.handle_spent(0, first, done()), None);
+    assert_eq!(said(&mut session), [0x40, 2, 0, 1]);
+    assert_eq!(session.handle_spent(0, second, full()), None);
+    assert_eq!(session.handle_spent(0, third, done()), None);
+    assert!(said(&mut session).is_empty());
+    assert_eq!((session.unacked(), session.in_line()), (0, 0));
+}
+
+#[test]
+fn an_acknowledgement_is_not_larger_than_the_client_takes() {
+    for (bytes_max, tells_place) in [(40, false), (4000, true)] {
+        let mut connect = connect(Version::V5);
+        connect.properties.packet_bytes_max = Some(bytes_max);
+        let mut session = Session::open(connect, None, LIMITS, 0);
+        session.transmit().clear();
+        let request = session.open_request();
+        session.handle_packet(0, publish(1, 1));
+        let place = Place {
+            topic: "mqtt".into(),
+            partition: 0,
+        };
+        session.handle_stored(1, QoS::AtLeastOnce, request, 0, Some(place));
+        assert_eq!(session.handle_spent(0, request, done()), None);
+        assert_eq!(said(&mut session).len() > 4, tells_place);
+    }
+}
+
+#[test]
+fn filters_of_one_client_are_bounded_by_bytes_too() {
+    let limits = Limits {
+        subscriptions_max: 100,
+        ..LIMITS
+    };
+    let mut session = Session::open(connect(Version::V5), None, limits, 0);
+    session.transmit().clear();
+    let mut subscribe = |letter: u8| {
+        let filter = SubscribeFilter {
+            filter: Bytes::from(vec![letter; 65_535]),
+            qos: QoS::AtMostOnce,
+            no_local: false,
+            retain_as_published: false,
+            retain_handling: crate::codec::packet::RetainHandling::Always,
+        };
+        let packet = Packet::Subscribe(Subscribe {
+            pkid: 1,
+            filters: vec![filter],
+            subscription_id: None,
+        });
+        session.handle_packet(0, packet);
+        said(&mut session).last().copied()
+    };
+    let reasons: Vec<_> = b"abcdea".iter().map(|letter| subscribe(*letter)).collect();
+    assert_eq!(reasons, [0, 0, 0, 0, 0x97, 0].map(Some));
+}
+
 #[test]
 fn too_large_for_its_topic_ends_the_connection_in_both_versions() {
     for version in [Version::V4, Version::V5] {
