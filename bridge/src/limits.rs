@@ -1,15 +1,16 @@
 //! What is remembered about clients that cost more than they should. Pure and bounded.
 
 use std::collections::HashMap;
-
-use bytes::Bytes;
+use std::hash::{BuildHasher, RandomState};
 
 /// How long a client that repeats what is refused for ever is held before it is closed.
 ///
 /// The first refusal costs nothing, the second a second, then two, four, up to the limit.
 pub(crate) struct Penalties {
     hold_ms_max: u64,
-    by_client: HashMap<Bytes, (u32, u64)>,
+    /// By the hash of its id: ids may have 65,535 bytes.
+    by_client: HashMap<u64, (u32, u64)>,
+    hasher: RandomState,
 }
 
 /// Clients remembered; beyond it the table begins anew.
@@ -22,18 +23,17 @@ impl Penalties {
         Penalties {
             hold_ms_max,
             by_client: HashMap::new(),
+            hasher: RandomState::new(),
         }
     }
 
     /// One more refusal: how long to hold the client for it.
     pub(crate) fn hold_ms(&mut self, now_ms: u64, client: &[u8]) -> u64 {
-        if self.by_client.len() >= CLIENTS_MAX && !self.by_client.contains_key(client) {
+        let client = self.hasher.hash_one(client);
+        if self.by_client.len() >= CLIENTS_MAX && !self.by_client.contains_key(&client) {
             self.by_client.clear();
         }
-        let entry = self
-            .by_client
-            .entry(Bytes::copy_from_slice(client))
-            .or_insert((0, now_ms));
+        let entry = self.by_client.entry(client).or_insert((0, now_ms));
         if now_ms > entry.1 + FORGET_MS {
             entry.0 = 0;
         }
@@ -49,7 +49,9 @@ impl Penalties {
 /// Which refusals were said lately, so that each is said once per client and minute.
 pub(crate) struct SaidLately {
     repeat_ms: u64,
-    by_client: HashMap<(Bytes, &'static str), u64>,
+    /// By the hash of client and words.
+    by_client: HashMap<u64, u64>,
+    hasher: RandomState,
 }
 
 impl SaidLately {
@@ -57,6 +59,7 @@ impl SaidLately {
         SaidLately {
             repeat_ms,
             by_client: HashMap::new(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -69,7 +72,7 @@ impl SaidLately {
                 return false;
             }
         }
-        match self.by_client.entry((Bytes::copy_from_slice(client), what)) {
+        match self.by_client.entry(self.hasher.hash_one((client, what))) {
             std::collections::hash_map::Entry::Vacant(entry) => {
                 entry.insert(now_ms);
                 true
