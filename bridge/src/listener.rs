@@ -179,23 +179,27 @@ impl Guest {
         mut stream: TcpStream,
     ) -> Option<Box<Connection<TcpStream>>> {
         let mut received = BytesMut::new();
-        let greeted = self.read_connect(&hub, &mut stream, &mut received).await;
-        self.pre_auth.leave(self.id);
-        match greeted? {
-            Ok(connect) => self.welcome(hub, stream, connect, received).await,
-            Err(refusal) => {
-                hub.counters.protocol_errors.add(1);
-                if hub.may_say(
-                    self.peer.ip().to_string().as_bytes(),
-                    refusal.violation.what,
-                ) {
-                    log::warn!("{} closed: {}", self.peer, refusal.violation.what);
-                }
-                if let Some(version) = refusal.version {
-                    refuse(&mut stream, version, refusal.violation.reason).await;
-                }
+        let connect = match self.read_connect(&hub, &mut stream, &mut received).await {
+            Some(Ok(connect)) => self.admit(&hub, &mut stream, connect).await,
+            Some(Err(refusal)) => {
+                self.refuse_connect(&hub, &mut stream, refusal).await;
                 None
             }
+            None => None,
+        };
+        // Only now: who is made to wait for a refusal is one of the few, too.
+        self.pre_auth.leave(self.id);
+        self.welcome(hub, stream, connect?, received).await
+    }
+
+    async fn refuse_connect(&self, hub: &Hub, stream: &mut TcpStream, refusal: ConnectRefusal) {
+        let what = refusal.violation.what;
+        hub.counters.protocol_errors.add(1);
+        if hub.may_say(self.peer.ip().to_string().as_bytes(), what) {
+            log::warn!("{} closed: {what}", self.peer);
+        }
+        if let Some(version) = refusal.version {
+            refuse(stream, version, refusal.violation.reason).await;
         }
     }
 
@@ -228,16 +232,6 @@ impl Guest {
         received: BytesMut,
     ) -> Option<Box<Connection<TcpStream>>> {
         let version = connect.version;
-        if let Err((reason, what)) = self.admit(&connect) {
-            self.say_refused(&hub, &connect.client_id, what);
-            // A client that comes back at once with the same is made to wait.
-            let now_ms = hub.now_ms();
-            let who = self.peer.ip().to_string();
-            let hold_ms = lock(&hub.penalties).hold_ms(now_ms, who.as_bytes());
-            smol::Timer::after(Duration::from_millis(hold_ms)).await;
-            refuse(&mut stream, version, reason).await;
-            return None;
-        }
         let assigned = connect.client_id.is_empty().then(assigned_id);
         let client_id = assigned
             .clone()
@@ -264,7 +258,27 @@ impl Guest {
         Some(Connection::new(hub, stream, session, registered, received))
     }
 
-    fn admit(&self, connect: &Connect) -> Result<(), (Reason, &'static str)> {
+    /// The CONNECT again, where it may become a session; a refusal is said here.
+    async fn admit(&self, hub: &Hub, stream: &mut TcpStream, connect: Connect) -> Option<Connect> {
+        let Err((reason, what)) = self.check(&connect) else {
+            return Some(connect);
+        };
+        self.say_refused(hub, &connect.client_id, what);
+        // A client that comes back at once with the same is made to wait.
+        let who = self.peer.ip().to_string();
+        let hold_ms = lock(&hub.penalties).hold_ms(hub.now_ms(), who.as_bytes());
+        let hold = async {
+            smol::Timer::after(Duration::from_millis(hold_ms)).await;
+        };
+        let evicted = async {
+            let _ = self.evicted.recv().await;
+        };
+        smol::future::or(hold, evicted).await;
+        refuse(stream, connect.version, reason).await;
+        None
+    }
+
+    fn check(&self, connect: &Connect) -> Result<(), (Reason, &'static str)> {
         let allowed = match self.anonymous {
             Anonymous::Yes => true,
             Anonymous::Loopback => is_loopback(self.peer.ip()),

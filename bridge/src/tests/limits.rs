@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::client::{Door, connect, connect_v4, connect_v5, frame, publish, subscribe, text};
+use super::client::{
+    Client, Door, connect, connect_v4, connect_v5, frame, publish, subscribe, text,
+};
 use crate::Anonymous;
 
 #[test]
@@ -45,6 +47,29 @@ fn half_open_connections_are_few_and_the_oldest_closes() {
     sockets[0].expect_closed();
     sockets[7].send(&connect_v4("dev7", 60));
     sockets[7].expect(&[0x20, 2, 0, 0]);
+}
+
+/// Each waits longer than the one before, and they would be as many as an attacker likes.
+#[test]
+fn clients_that_wait_for_their_refusal_are_few_too() {
+    let door = Door::with(|config| {
+        config.mqtt.pre_auth_max = 3;
+        config.mqtt.listener[0].allow_anonymous = Anonymous::No;
+    });
+    let refused: Vec<Client> = (0..8)
+        .map(|n| {
+            let mut client = door.socket();
+            client.send(&connect_v4(&format!("dev{n}"), 60));
+            client
+        })
+        .collect();
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    assert!(door.bridge.stats().pre_auth >= 1);
+    let begun = Instant::now();
+    for mut evicted in refused.into_iter().take(5) {
+        evicted.expect(&[0x20, 2, 0, 5]);
+    }
+    assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
 }
 
 #[test]
