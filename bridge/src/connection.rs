@@ -169,19 +169,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The last words; then the client's will, its subscriptions, its id.
     async fn end(mut self: Box<Self>, close: Close) {
+        let left_by_itself = matches!(close.cause, Cause::Client | Cause::ClientWithWill);
         self.say_close(&close);
+        self.finish_appends().await;
+        if !(left_by_itself || self.eof) {
+            // Before the good-bye: nothing may follow a DISCONNECT (MQTT 5 §3.14.4).
+            self.finish_acks().await;
+        }
         if close.cause == Cause::Refused {
             self.hold_for_repeating(&close).await;
         }
         self.session.handle_close(&close);
-        self.finish_appends().await;
         self.flush().await;
         if close.cause != Cause::Client && !self.eof {
             self.linger().await;
         }
         let hub = self.hub.clone();
         hub.unsubscribe(&self.mailbox, self.session.subscriptions());
-        if !(close.cause == Cause::Client || close.reason == Reason::SERVER_SHUTTING_DOWN)
+        // Also where the gateway stops: its clients may not be there when it comes back.
+        if close.cause != Cause::Client
             && let Some(will) = self.session.take_will()
         {
             crate::publish::publish(&hub, will, self.session.client_id()).await;
@@ -213,9 +219,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         progress |= self.poll_mail(cx)?;
         progress |= self.poll_catch_up(cx);
         progress |= self.poll_retained(cx);
-        progress |= self.parse(now_ms)?;
+        let parsed = self.parse(now_ms)?;
+        progress |= parsed;
         progress |= self.poll_write(cx);
-        progress |= self.poll_read(cx, now_ms)?;
+        progress |= self.poll_read(cx, now_ms);
+        // What came before the end is taken first: a good-bye may be in it.
+        if self.eof && !parsed && !self.is_full() {
+            return Err(lost());
+        }
         self.poll_timer(cx, now_ms)?;
         Ok(progress)
     }
@@ -242,20 +253,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.is_blocked() || self.under_way_bytes > UNDER_WAY_BYTES_MAX
     }
 
-    fn poll_read(&mut self, cx: &mut Context, now_ms: u64) -> Polled {
-        if self.eof {
-            return if self.is_blocked() {
-                Ok(false)
-            } else {
-                Err(lost())
-            };
-        }
-        if self.is_full() {
-            if self.received.len() >= AHEAD_BYTES_MAX {
-                return Ok(false);
-            }
-        } else if !self.session.is_read_by_client() {
-            return Ok(false);
+    fn poll_read(&mut self, cx: &mut Context, now_ms: u64) -> bool {
+        let may_read = match self.is_full() {
+            true => self.received.len() < AHEAD_BYTES_MAX,
+            false => self.session.is_read_by_client(),
+        };
+        if self.eof || !may_read {
+            return false;
         }
         let progress =
             with_scratch(
@@ -274,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if progress && self.is_full() {
             self.answer_pings_ahead(now_ms);
         }
-        Ok(progress)
+        progress
     }
 
     /// Takes packets off what was received and hands their publishes on, until something is
@@ -721,7 +725,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     // ---- time ----
 
     fn poll_timer(&mut self, cx: &mut Context, now_ms: u64) -> Result<(), Close> {
-        let is_read = !self.is_blocked();
+        // Not while the gateway makes the client wait.
+        let is_read = !self.is_full();
         if let Some(deadline) = self.session.deadline_ms()
             && now_ms >= deadline
             && let Some(close) = self.session.handle_tick(now_ms, is_read)
@@ -816,29 +821,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         smol::future::or(work, timeout).await;
     }
 
-    /// Lets the last bytes leave; a stopping gateway first waits for what is being stored.
-    async fn flush(&mut self) {
-        let stopping = self.hub.is_stopping();
-        let timeout = if stopping {
-            STOP_TIMEOUT
-        } else {
-            FLUSH_TIMEOUT
+    /// What is being stored is acknowledged, if that takes a moment only.
+    async fn finish_acks(&mut self) {
+        let timeout_after = match self.hub.is_stopping() {
+            true => STOP_TIMEOUT,
+            false => FLUSH_TIMEOUT,
         };
         let work = std::future::poll_fn(|cx| {
-            let now_ms = self.hub.now_ms();
-            if stopping {
-                let _ = self.poll_waiting(cx, now_ms);
-                let _ = self.poll_tickets(cx, now_ms);
-            }
+            let _ = self.poll_tickets(cx, self.hub.now_ms());
             self.poll_write(cx);
-            let stored = !stopping || self.session.unacked() == 0;
-            if stored && self.session.transmit().is_empty() {
-                return Poll::Ready(());
+            match self.session.unacked() {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
             }
-            Poll::Pending
         });
         let timeout = async {
-            smol::Timer::after(timeout).await;
+            smol::Timer::after(timeout_after).await;
+        };
+        smol::future::or(work, timeout).await;
+    }
+
+    /// Lets the last bytes leave.
+    async fn flush(&mut self) {
+        let work = std::future::poll_fn(|cx| {
+            self.poll_write(cx);
+            match self.session.transmit().is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        });
+        let timeout = async {
+            smol::Timer::after(FLUSH_TIMEOUT).await;
         };
         smol::future::or(work, timeout).await;
     }

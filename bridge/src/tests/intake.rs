@@ -219,6 +219,24 @@ fn a_good_bye_right_behind_its_message_loses_nothing() {
     panic!("the message is not in the log");
 }
 
+/// After a DISCONNECT nothing may come, and what is not acknowledged comes again (MQTT 5 §3.14.4).
+#[test]
+fn what_came_before_a_mistake_is_acknowledged_before_the_good_bye() {
+    let door = Door::open();
+    let mut client = door.client_v5("dev7");
+    let second_connect = connect(5, 2, 60, &[&[0][..], &text(b"dev7")].concat());
+    let bytes = [
+        publish(5, 0x32, "a", 1, b"1"),
+        publish(5, 0x32, "a", 2, b"2"),
+        second_connect,
+    ];
+    client.send(&bytes.concat());
+    let said: Vec<Vec<u8>> = std::iter::from_fn(|| client.try_packet()).collect();
+    let kinds: Vec<u8> = said.iter().map(|packet| packet[0]).collect();
+    assert_eq!(kinds, [0x40, 0x40, 0xe0], "{said:02x?}");
+    assert_eq!(said[2][2], 0x82);
+}
+
 #[test]
 fn what_was_acknowledged_is_there_after_a_restart() {
     let door = Door::open();

@@ -120,3 +120,29 @@ fn a_will_that_is_no_topic_is_refused() {
     client.expect_closed();
     assert_eq!(frame(0xe0, &[]), [0xe0, 0]);
 }
+
+/// Both are larger than what a connection may have under way, so the good-bye has to wait.
+#[test]
+fn a_good_bye_behind_much_that_is_not_stored_yet_is_heard() {
+    let door = Door::open();
+    let mut watcher = watcher(&door);
+    let mut client = with_will(&door, "dev7", false);
+    let large = "x".repeat(900_000);
+    client.throw(0x32, "large", &large);
+    client.throw(0x32, "large", &large);
+    client.throw(0x32, "state", "on");
+    client.send(&[0xe0, 0]);
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(watcher.message().2, "on");
+    watcher.expect_silence(300);
+}
+
+#[test]
+fn a_gateway_that_stops_leaves_the_wills_of_its_clients() {
+    let door = Door::open();
+    let _client = with_will(&door, "dev7", true);
+    smol::block_on(door.bridge.stop());
+    let records = door.records("mqtt");
+    assert_eq!(records[0].value.as_deref(), Some(&b"gone"[..]));
+    assert_eq!(door.records("_retained").len(), 1);
+}
