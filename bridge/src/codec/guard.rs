@@ -7,7 +7,7 @@
 use super::packet::{Reason, Version, Violation};
 use super::property;
 use super::topic::{check_filter, check_name, shared};
-use super::walk::Walk;
+use super::walk::{LONG, Walk};
 
 /// Length of the first packet in `buffer`, header included; `None` while that is not known yet.
 ///
@@ -26,6 +26,10 @@ pub(crate) fn frame_bytes(
         remaining |= usize::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
             let header = at + 2;
+            // 3.1.1 does not forbid it.
+            if *byte == 0 && at > 0 && version == Some(Version::V5) {
+                return Err(Violation::malformed(LONG));
+            }
             if header + remaining > bytes_max {
                 return Err(Violation {
                     reason: Reason::PACKET_TOO_LARGE,

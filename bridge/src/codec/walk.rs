@@ -8,6 +8,8 @@ pub(super) struct Walk<'a> {
     rest: &'a [u8],
 }
 
+/// A number that is longer than it has to be.
+pub(super) const LONG: &str = "a variable byte integer has more bytes than it needs";
 const SHORT: Violation = Violation::malformed("a field reaches past the end of its packet");
 
 impl<'a> Walk<'a> {
@@ -43,12 +45,15 @@ impl<'a> Walk<'a> {
         Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
-    /// A variable byte integer, at most four bytes (MQTT 5 §1.5.5).
+    /// A variable byte integer, at most four bytes and not one more than needed (MQTT 5 §1.5.5).
     pub(super) fn varint(&mut self) -> Result<u32, Violation> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.u8()?;
             value |= u32::from(byte & 0x7f) << shift;
+            if byte == 0 && shift > 0 {
+                return Err(Violation::malformed(LONG));
+            }
             if byte & 0x80 == 0 {
                 return Ok(value);
             }

@@ -276,6 +276,18 @@ fn a_later_packet_that_is_wrong_is_refused_with_its_reason() {
             MALFORMED,
         ),
         (
+            "property length with a byte too many",
+            V5,
+            frame(0x30, &[&text(b"a"), &[0x80, 0], b"x"]),
+            MALFORMED,
+        ),
+        (
+            "length with a byte too many",
+            V5,
+            vec![0xc0, 0x80, 0],
+            MALFORMED,
+        ),
+        (
             "property length of 5 bytes",
             V5,
             frame(0x30, &[&a, &[255, 255, 255, 255, 1]]),
