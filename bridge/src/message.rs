@@ -126,6 +126,12 @@ pub(crate) fn was_live(record: &Record) -> bool {
 /// not keep its whole batch in memory.
 pub(crate) fn from_record(record: &Record) -> Option<Message> {
     mqtt_topic(record)?;
+    // Records come by other doors, too, and a longer text would break the stream it is written to.
+    let fits = |text: &Bytes| text.len() <= usize::from(u16::MAX);
+    let mut texts = record.headers.iter();
+    if !texts.all(|h| fits(&h.key) && h.value.as_ref().is_none_or(fits)) {
+        return None;
+    }
     let mut properties = PublishProperties::default();
     let mut message = Message {
         publish: Publish::default(),
@@ -279,6 +285,15 @@ mod tests {
         assert!(!was_live(&record));
         let message = from_record(&record).unwrap();
         assert_eq!(message.publish, sent);
+    }
+
+    #[test]
+    fn a_record_with_a_text_that_mqtt_cannot_carry_is_not_delivered() {
+        let long = "x".repeat(65_536);
+        let mut record = record(&publish(QoS::AtLeastOnce, &[("x", "1")]));
+        assert!(from_record(&record).is_some());
+        record.headers[0].value = Some(Bytes::from(long));
+        assert_eq!(from_record(&record), None);
     }
 
     #[test]
