@@ -16,8 +16,10 @@ use crate::dispatcher::DECOMPRESSED_BYTES_MAX;
 use crate::hub::{Hub, lock};
 use crate::retained::Judgement;
 
-/// One step moves about this much.
+/// One step reads about this much, compressed as it is stored…
 const STEP_BYTES: usize = 256 << 10;
+/// …and moves at most this much, or one record: the site takes a megabyte at once.
+const MOVE_BYTES_MAX: u64 = 512 << 10;
 
 /// One step, if there is something to gain.
 pub(crate) async fn compact(hub: &Hub) {
@@ -41,9 +43,13 @@ async fn step(hub: &Hub, partition: TopicPartition) -> Result<(), String> {
         .await
         .map_err(|error| text(&error))?;
     let records = records(&batches, start);
-    let (request, end, bytes) = judge(hub, partition, records);
-    if let Some(ticket) = request {
-        ticket?.await.map_err(|error| text(&error))?;
+    let (moved, end, bytes) = judge(hub, partition, records);
+    if let Some(Moved { topics, ticket }) = moved
+        && let Err(error) = ticket?.await
+    {
+        let mut index = lock(&hub.retained);
+        topics.iter().for_each(|topic| index.moving(topic, false));
+        return Err(text(&error));
     }
     if end > start {
         hub.site
@@ -64,32 +70,52 @@ fn records(batches: &[RecordBatch], start: i64) -> Vec<(i64, Record)> {
         .collect()
 }
 
-type Moved = Option<Result<edge_site::Ticket, String>>;
+/// What was appended again.
+struct Moved {
+    topics: Vec<Bytes>,
+    ticket: Result<edge_site::Ticket, String>,
+}
 
 /// Appends what is live, up to the first record that has to wait; where that is, and how many
 /// bytes lie before it.
-fn judge(hub: &Hub, partition: TopicPartition, records: Vec<(i64, Record)>) -> (Moved, i64, u64) {
-    let index = lock(&hub.retained);
-    let mut items = Vec::new();
-    let (mut end, mut bytes) = (0, 0);
+fn judge(
+    hub: &Hub,
+    partition: TopicPartition,
+    records: Vec<(i64, Record)>,
+) -> (Option<Moved>, i64, u64) {
+    let mut index = lock(&hub.retained);
+    let (mut items, mut topics) = (Vec::new(), Vec::new());
+    let (mut end, mut bytes, mut moved_bytes) = (0, 0, 0);
     for (offset, record) in records {
         let topic = record.key.clone().unwrap_or_else(Bytes::new);
+        let record_bytes = retained_bytes(&record);
         match index.judge(&topic, offset) {
             Judgement::Wait => break,
             Judgement::Dead => {}
-            Judgement::Live => items.push((partition, record.clone())),
+            Judgement::Live => {
+                moved_bytes += record_bytes;
+                if moved_bytes > MOVE_BYTES_MAX && !items.is_empty() {
+                    break;
+                }
+                items.push((partition, record));
+                topics.push(topic);
+            }
         }
         end = offset + 1;
-        bytes += retained_bytes(&record);
+        bytes += record_bytes;
     }
     if items.is_empty() {
         return (None, end, bytes);
     }
     let request = AppendRequest::records(items, AckLevel::Disk);
-    let moved = hub
+    let ticket = hub
         .site
         .try_append(request)
         .map_err(|error| format!("{error:?}"));
-    let end = if moved.is_ok() { end } else { 0 };
-    (Some(moved), end, bytes)
+    if ticket.is_ok() {
+        topics.iter().for_each(|topic| index.moving(topic, true));
+    } else {
+        end = 0;
+    }
+    (Some(Moved { topics, ticket }), end, bytes)
 }

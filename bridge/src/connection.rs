@@ -322,7 +322,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Step::Idle => {}
             Step::Store(publish) => self.store(now_ms, publish, wall_ms)?,
             Step::Subscribe(granted) => self.subscribe(&granted),
-            Step::Unsubscribe(filters) => self.hub.unsubscribe(&self.mailbox, filters.iter()),
+            Step::Unsubscribe(filters) => {
+                self.hub.unsubscribe(&self.mailbox, filters.iter());
+                filters
+                    .iter()
+                    .for_each(|filter| self.retained.remove(filter));
+            }
             Step::Close(close) => return Err(close),
         }
         Ok(true)
@@ -333,12 +338,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let counters = &self.hub.counters;
         counters.publishes_in.add(1);
         counters.payload_bytes_in.add(publish.payload.len() as u64);
-        if publish.qos == QoS::AtMostOnce {
-            let client_id = self.session.client_id();
-            let make = || unpinned(&publish, client_id);
-            self.hub.deliver_live(&publish.topic, client_id, make);
+        // A retained one is delivered as it enters the index.
+        if publish.qos == QoS::AtMostOnce && !publish.retain {
+            self.deliver_live(&publish);
         }
         self.gather(now_ms, publish, wall_ms)
+    }
+
+    fn deliver_live(&self, publish: &Publish) {
+        let client_id = self.session.client_id();
+        let make = || Arc::new(unpinned(publish, client_id));
+        self.hub.deliver_live(&publish.topic, client_id, make);
     }
 
     fn gather(&mut self, now_ms: u64, publish: Publish, wall_ms: i64) -> Result<(), Close> {
@@ -386,14 +396,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn subscribe(&mut self, granted: &[crate::session::Subscription]) {
         use crate::codec::packet::RetainHandling;
         for subscription in granted {
-            self.hub.subscribe(&self.mailbox, subscription);
+            let moment = self.hub.subscribe(&self.mailbox, subscription);
             let wants_retained = match subscription.filter.retain_handling {
                 RetainHandling::Always => true,
                 RetainHandling::IfNew => subscription.is_new,
                 RetainHandling::Never => false,
             };
             if wants_retained {
-                self.retained.add(&self.hub, subscription);
+                self.retained.add(subscription, moment);
             }
         }
         self.say_reductions();
@@ -554,6 +564,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Refuses one publish that never became part of an append.
     fn refuse(&mut self, now_ms: u64, publish: &Publish, refused: Refused) -> Result<(), Close> {
         if publish.qos == QoS::AtMostOnce {
+            if publish.retain {
+                self.deliver_live(publish);
+            }
             self.hub.shed(None, 1);
             return Ok(());
         }

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge_site::{CommittedFrame, FrameReadError, RecordBatch, TopicId};
+use edge_site::{CommittedFrame, FrameReadError, Record, RecordBatch, TopicId};
 
 use crate::connection::retained_bytes;
-use crate::hub::{Hub, lock};
+use crate::hub::{Hub, Place, lock};
 use crate::mailbox::{Delivery, Position};
-use crate::message::{from_record, mqtt_topic, sender, was_live};
-use crate::retained;
+use crate::message::{from_record, is_retained, mqtt_topic, sender, was_live};
+use crate::retained::{self, RetainedIndex};
 use crate::trie::filters_overlap;
 
 /// A batch that unpacks to more than this is not for MQTT.
@@ -77,14 +77,28 @@ impl Dispatcher {
                 .values_mut()
                 .for_each(|topic| topic.wanted = None);
         }
+        let wanted: Vec<_> = frame
+            .batches
+            .iter()
+            .map(|(partition, batch)| (self.kind_of(hub, partition.topic), batch))
+            .collect();
+        let retained = wanted
+            .iter()
+            .filter(|(wanted, _)| matches!(wanted, Some(Wanted::Retained)))
+            .flat_map(|(_, batch)| retained_records(batch))
+            .collect::<Vec<_>>();
+        // Held over the frame: a new subscription is made before all of it or after all of it.
+        let mut index = (!retained.is_empty()).then(|| lock(&hub.retained));
+        let offsets = offsets_by_topic(&retained);
         let mut ordinal = 0;
-        for (partition, batch) in &frame.batches {
-            match self.kind_of(hub, partition.topic) {
-                Some(Wanted::Retained) => apply_retained(hub, batch),
-                Some(Wanted::Yes) => deliver(hub, (frame.index, ordinal), batch),
-                Some(Wanted::No) | None => {}
+        for (wanted, batch) in &wanted {
+            if matches!(wanted, Some(Wanted::Yes)) {
+                deliver(hub, (frame.index, ordinal), batch, &offsets);
             }
             ordinal += batch.record_count();
+        }
+        if let Some(index) = &mut index {
+            retained.iter().for_each(|record| record.apply_to(index));
         }
     }
 
@@ -127,7 +141,7 @@ enum Wanted {
     No,
 }
 
-fn deliver(hub: &Hub, first: Position, batch: &RecordBatch) {
+fn deliver(hub: &Hub, first: Position, batch: &RecordBatch, retained: &Offsets) {
     let Ok(records) = batch.records(DECOMPRESSED_BYTES_MAX) else {
         return log::error!("a committed batch cannot be decoded, it is not delivered over MQTT");
     };
@@ -138,8 +152,57 @@ fn deliver(hub: &Hub, first: Position, batch: &RecordBatch) {
         if was_live(&record) {
             continue;
         }
-        let position = (first.0, first.1 + at as u32);
-        hub.deliver_committed(position, topic, sender(&record), || from_record(&record));
+        let place = place(&record, (first.0, first.1 + at as u32), topic, retained);
+        hub.deliver_committed(place, topic, sender(&record), || from_record(&record));
+    }
+}
+
+/// A record of `_retained`: the second one of a publish, in the same frame as the first.
+struct RetainedRecord {
+    topic: Bytes,
+    offset: i64,
+    bytes: u64,
+    is_message: bool,
+}
+
+impl RetainedRecord {
+    fn apply_to(&self, index: &mut RetainedIndex) {
+        index.apply(&self.topic, self.offset, self.bytes, self.is_message);
+    }
+}
+
+fn retained_records(batch: &RecordBatch) -> Vec<RetainedRecord> {
+    let Ok(records) = batch.records(DECOMPRESSED_BYTES_MAX) else {
+        log::error!("a batch of retained messages cannot be decoded, it is left out");
+        return Vec::new();
+    };
+    let found = records.flatten().filter_map(|(offset, record)| {
+        Some(RetainedRecord {
+            offset,
+            bytes: retained_bytes(&record),
+            is_message: record.value.is_some(),
+            topic: record.key?,
+        })
+    });
+    found.collect()
+}
+
+/// The newest retained record of each topic in one frame.
+type Offsets = HashMap<Bytes, i64>;
+
+fn offsets_by_topic(retained: &[RetainedRecord]) -> Offsets {
+    let offsets = retained.iter().map(|r| (r.topic.clone(), r.offset));
+    offsets.collect()
+}
+
+fn place(record: &Record, position: Position, topic: &Bytes, retained: &Offsets) -> Place {
+    let offset = match retained.is_empty() {
+        false if is_retained(record) => retained.get(topic).copied(),
+        _ => None,
+    };
+    Place {
+        position,
+        retained: offset,
     }
 }
 
@@ -153,6 +216,7 @@ pub(crate) fn deliveries_of(
     let mut found = Vec::new();
     let mut ordinal = 0;
     let table = hub.site.topics();
+    let retained = retained_offsets(hub, frame);
     for (partition, batch) in &frame.batches {
         let first = ordinal;
         ordinal += batch.record_count();
@@ -169,31 +233,28 @@ pub(crate) fn deliveries_of(
             let Some(topic) = mqtt_topic(&record) else {
                 continue;
             };
-            if was_live(&record) || (frame.index, first + at as u32) < from {
+            let position = (frame.index, first + at as u32);
+            if was_live(&record) || position < from {
                 continue;
             }
+            let place = place(&record, position, topic, &retained);
             let make = || from_record(&record);
-            found.extend(hub.delivery_for(session, frame.index, topic, sender(&record), make));
+            found.extend(hub.delivery_for(session, place, topic, sender(&record), make));
         }
     }
     found
 }
 
-fn apply_retained(hub: &Hub, batch: &RecordBatch) {
-    let Ok(records) = batch.records(DECOMPRESSED_BYTES_MAX) else {
-        return log::error!("a batch of retained messages cannot be decoded, it is left out");
+fn retained_offsets(hub: &Hub, frame: &CommittedFrame) -> Offsets {
+    let Some(retained) = hub.retained_topic() else {
+        return Offsets::default();
     };
-    let mut index = lock(&hub.retained);
-    for (offset, record) in records.flatten() {
-        if let Some(topic) = &record.key {
-            index.apply(
-                topic,
-                offset,
-                retained_bytes(&record),
-                record.value.is_some(),
-            );
-        }
-    }
+    let batches = frame
+        .batches
+        .iter()
+        .filter(|(partition, _)| partition.topic == retained.id);
+    let records = batches.flat_map(|(_, batch)| retained_records(batch));
+    records.map(|r| (r.topic, r.offset)).collect()
 }
 
 /// Rebuilds the index of retained messages from the log; called before the first connection.
@@ -209,7 +270,9 @@ pub(crate) async fn load_retained(hub: &Hub) {
     while at < marks.committed_end {
         match hub.site.read(partition, at, READ_BYTES_MAX).await {
             Ok(batches) if !batches.is_empty() => {
-                batches.iter().for_each(|batch| apply_retained(hub, batch));
+                let mut index = lock(&hub.retained);
+                let records = batches.iter().flat_map(retained_records);
+                records.for_each(|record| record.apply_to(&mut index));
                 at = batches
                     .last()
                     .map_or(marks.committed_end, RecordBatch::next_offset);

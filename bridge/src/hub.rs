@@ -11,13 +11,13 @@ use bytes::Bytes;
 use edge_site::{LossCause, Site, Topic, TopicError, TopicPartition};
 use smol::channel::{Receiver, Sender};
 
-use crate::codec::packet::QoS;
+use crate::codec::packet::{Publish, QoS};
 use crate::config::BridgeConfig;
-use crate::connection::RetainedItem;
+use crate::connection::{RetainedItem, unpinned};
 use crate::limits::{Penalties, SaidLately};
 use crate::mailbox::{Delivery, Mailbox, Position, Signal};
 use crate::message::Message;
-use crate::retained::{self, RetainedIndex};
+use crate::retained::{self, Moment, RetainedIndex, Seen};
 use crate::routes::{Decision, Routes, TopicSettings};
 use crate::session::{Outcome, Subscription};
 use crate::stats::Counters;
@@ -30,8 +30,34 @@ pub(crate) struct Subscriber {
     no_local: bool,
     retain_as_published: bool,
     subscription_id: Option<u32>,
+    since: Since,
+}
+
+/// What is too old for a subscription, though it may come across it: the dispatcher is behind
+/// what is committed, and a session that catches up is further behind.
+#[derive(Clone)]
+struct Since {
     /// Frames before this one were committed before it was subscribed.
-    from_index: u64,
+    index: u64,
+    /// Retained messages that it got, or did not want, as such.
+    retained: Seen,
+}
+
+impl Since {
+    fn excludes(&self, place: Place, topic: &[u8]) -> bool {
+        match place.retained {
+            Some(offset) => self.retained.has(topic, offset),
+            None => place.position.0 < self.index,
+        }
+    }
+}
+
+/// Where a committed message is.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) position: Position,
+    /// The offset of its record among the retained ones, where it is one.
+    pub(crate) retained: Option<i64>,
 }
 
 /// What all connections share.
@@ -189,25 +215,38 @@ impl Hub {
 
     // ---- subscriptions ----
 
-    pub(crate) fn subscribe(&self, mailbox: &Arc<Mailbox>, subscription: &Subscription) {
+    /// Adds a subscription, or replaces the one with its filter; the moment is for its retained
+    /// messages.
+    pub(crate) fn subscribe(&self, mailbox: &Arc<Mailbox>, subscription: &Subscription) -> Moment {
         let filter = &subscription.filter;
+        let index = self.site.frames(None).next_index();
+        // Held together, as the dispatcher does where it delivers retained messages: each comes
+        // before this subscription or after it.
+        let retained = lock(&self.retained);
+        let mut subscriptions = self
+            .subscriptions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (moment, seen) = retained.now();
+        let replaced = subscriptions.remove(&filter.filter, mailbox.id);
+        let since = replaced.map_or(
+            Since {
+                index,
+                retained: seen,
+            },
+            |replaced| replaced.since,
+        );
         let subscriber = Subscriber {
             mailbox: mailbox.clone(),
             qos: filter.qos,
             no_local: filter.no_local,
             retain_as_published: filter.retain_as_published,
             subscription_id: subscription.subscription_id,
-            from_index: match subscription.is_new {
-                true => self.site.frames(None).next_index(),
-                false => 0,
-            },
+            since,
         };
-        let mut subscriptions = self
-            .subscriptions
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
         subscriptions.insert(&filter.filter, mailbox.id, subscriber);
         self.subscriptions_version.fetch_add(1, Ordering::Release);
+        moment
     }
 
     pub(crate) fn unsubscribe<'a>(
@@ -251,13 +290,13 @@ impl Hub {
         &self,
         topic: &[u8],
         client_id: &[u8],
-        make: impl FnOnce() -> Message,
+        make: impl FnOnce() -> Arc<Message>,
     ) {
-        let matched = self.matched(topic, client_id, None);
+        let matched = self.matched(topic, client_id, None, |_| true);
         if matched.is_empty() {
             return;
         }
-        let message = Arc::new(make());
+        let message = make();
         let mut shed = 0;
         for matched in matched {
             let mailbox = matched.mailbox.clone();
@@ -268,15 +307,32 @@ impl Hub {
         }
     }
 
+    /// A retained publish is about to be appended: the index knows it from here on, and at QoS 0
+    /// those who subscribed before get it at once. Gives back the number it ends with.
+    pub(crate) fn begin_retained(&self, publish: &Publish, client_id: &Bytes) -> u64 {
+        let token = self.next_id();
+        if publish.qos > QoS::AtMostOnce {
+            lock(&self.retained).begin(&publish.topic, token, None);
+            return token;
+        }
+        let message = Arc::new(unpinned(publish, client_id));
+        let visible = (!publish.payload.is_empty()).then(|| message.clone());
+        // Held over the delivery: who subscribes gets it live or as retained, not both, not none.
+        let mut index = lock(&self.retained);
+        index.begin(&publish.topic, token, Some(visible));
+        self.deliver_live(&publish.topic, client_id, || message);
+        token
+    }
+
     /// Delivers a committed message to the sessions that keep up.
     pub(crate) fn deliver_committed(
         &self,
-        position: Position,
+        place: Place,
         topic: &[u8],
         client_id: &[u8],
         make: impl FnOnce() -> Option<Message>,
     ) {
-        let matched = self.matched(topic, client_id, None);
+        let matched = self.matched(topic, client_id, None, |s| !s.since.excludes(place, topic));
         if matched.is_empty() {
             return;
         }
@@ -285,15 +341,12 @@ impl Hub {
         };
         let mut shed = 0;
         for matched in matched {
-            if matched.is_too_new_for(position.0, &message) {
-                continue;
-            }
             let mailbox = matched.mailbox.clone();
             let delivery = matched.delivery(&message);
             if delivery.qos == QoS::AtMostOnce {
                 shed += u64::from(!mailbox.push_live(delivery));
             } else {
-                mailbox.push_committed(position, delivery);
+                mailbox.push_committed(place.position, delivery);
             }
         }
         if shed > 0 {
@@ -305,24 +358,28 @@ impl Hub {
     pub(crate) fn delivery_for(
         &self,
         session: u64,
-        index: u64,
+        place: Place,
         topic: &[u8],
         client_id: &[u8],
         make: impl FnOnce() -> Option<Message>,
     ) -> Option<Delivery> {
-        let matched = self.matched(topic, client_id, Some(session)).pop()?;
+        let wants = |subscriber: &Subscriber| !subscriber.since.excludes(place, topic);
+        let matched = self.matched(topic, client_id, Some(session), wants).pop()?;
         if matched.qos == QoS::AtMostOnce {
             return None;
         }
         let message = Arc::new(make()?);
-        if matched.is_too_new_for(index, &message) {
-            return None;
-        }
         Some(matched.delivery(&message))
     }
 
     /// Who gets a message: each session once, with the best of its subscriptions that match.
-    fn matched(&self, topic: &[u8], client_id: &[u8], only: Option<u64>) -> Vec<Matched> {
+    fn matched(
+        &self,
+        topic: &[u8],
+        client_id: &[u8],
+        only: Option<u64>,
+        wants: impl Fn(&Subscriber) -> bool,
+    ) -> Vec<Matched> {
         let mut all: Vec<Matched> = Vec::new();
         let subscriptions = self
             .subscriptions
@@ -330,7 +387,7 @@ impl Hub {
             .unwrap_or_else(PoisonError::into_inner);
         subscriptions.matches(topic, |id, subscriber| {
             let own = subscriber.no_local && subscriber.mailbox.client_id == client_id;
-            if own || only.is_some_and(|only| only != id) {
+            if own || only.is_some_and(|only| only != id) || !wants(subscriber) {
                 return;
             }
             all.push(Matched {
@@ -338,7 +395,6 @@ impl Hub {
                 qos: subscriber.qos,
                 retain_as_published: subscriber.retain_as_published,
                 subscription_ids: subscriber.subscription_id.into_iter().collect(),
-                from_index: subscriber.from_index,
             });
         });
         drop(subscriptions);
@@ -483,16 +539,9 @@ struct Matched {
     qos: QoS,
     retain_as_published: bool,
     subscription_ids: Vec<u32>,
-    from_index: u64,
 }
 
 impl Matched {
-    /// What was committed before a subscription is not for it, though the dispatcher may not be
-    /// there yet. A retained message is: the index may not have had it when it was subscribed.
-    fn is_too_new_for(&self, index: u64, message: &Message) -> bool {
-        index < self.from_index && !message.publish.retain
-    }
-
     /// Quality is the lower of published and subscribed; a live message is not a retained one.
     fn delivery(self, message: &Arc<Message>) -> Delivery {
         Delivery {
@@ -512,7 +561,6 @@ fn merge_overlapping(all: &mut Vec<Matched>) {
         }
         kept.qos = kept.qos.max(next.qos);
         kept.retain_as_published |= next.retain_as_published;
-        kept.from_index = kept.from_index.min(next.from_index);
         kept.subscription_ids.append(&mut next.subscription_ids);
         true
     });

@@ -120,6 +120,12 @@ pub(crate) fn was_live(record: &Record) -> bool {
     after.is_some_and(|h| h.key == QOS && h.value.as_deref() == Some(b"0"))
 }
 
+/// Whether it was published with the retain flag.
+pub(crate) fn is_retained(record: &Record) -> bool {
+    let ours = record.headers.iter().take_while(|h| h.key != CLIENT_ID);
+    ours.into_iter().any(|h| h.key == RETAIN)
+}
+
 /// The message of a record; `None` where it did not come by MQTT.
 ///
 /// Texts and payload are copied together, so that a message waiting for a slow subscriber does

@@ -8,20 +8,21 @@ use kafka_wire::partition_for_key;
 
 use crate::codec::packet::{Publish, QoS};
 use crate::connection::{RetainedItem, name, retained_bytes, unpinned};
-use crate::hub::{Hub, lock};
+use crate::hub::Hub;
 use crate::message::to_record;
 
 /// Delivers and stores one message; waits until it is stored.
 pub(crate) async fn publish(hub: &Arc<Hub>, publish: Publish, client_id: &Bytes) {
-    if publish.qos == QoS::AtMostOnce {
-        let make = || unpinned(&publish, client_id);
+    // A retained one is delivered as it enters the index.
+    if publish.qos == QoS::AtMostOnce && !publish.retain {
+        let make = || Arc::new(unpinned(&publish, client_id));
         hub.deliver_live(&publish.topic, client_id, make);
     }
     if let Err(error) = store(hub, &publish, client_id).await {
-        log::warn!(
-            "the will of client {} is not stored: {error}",
-            name(client_id)
-        );
+        if hub.may_say(client_id, "will") {
+            let name = name(client_id);
+            log::warn!("the will of client {name} is not stored: {error}");
+        }
         hub.shed(None, 1);
     }
 }
@@ -63,11 +64,9 @@ pub(crate) async fn store(
         let is_message = !publish.payload.is_empty();
         let payload = is_message.then(|| publish.payload.clone());
         let record = to_record(publish, client_id, publish.topic.clone(), payload, now_ms);
-        let token = hub.next_id();
-        lock(&hub.retained).begin(&publish.topic, token, None);
         retained.push(RetainedItem {
             topic: publish.topic.clone(),
-            token,
+            token: hub.begin_retained(publish, client_id),
             item: 1,
             bytes: retained_bytes(&record),
             is_message,

@@ -8,9 +8,14 @@
 //! (`end`). In between, one at QoS 0 can be seen from memory, because QoS 0 is live before it is
 //! in the log; and compaction leaves its topic alone.
 //!
+//! Nobody gets a message twice, as a retained one and live. A subscription notes the `Moment` it
+//! was made: what the index had by then it gets from here, what came later it gets live. The
+//! dispatcher may still be behind that moment; `Seen` tells it what was given already.
+//!
 //! Pure: appending and reading are the caller's business.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,17 +34,52 @@ pub(crate) struct RetainedIndex {
     live_bytes: u64,
     /// Bytes of all records in the log, live or not.
     log_bytes: u64,
+    /// Counts what became visible.
+    moment: Moment,
+    /// The dispatcher has passed the records before this offset…
+    passed: i64,
+    /// …and has yet to come to these, though their publishers know the outcome.
+    ahead: BTreeMap<i64, Bytes>,
+}
+
+/// A place in the order in which retained messages became visible.
+pub(crate) type Moment = u64;
+
+/// What the index had at one moment, as far as the dispatcher may still come across it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    passed: i64,
+    ahead: Box<[(Bytes, i64)]>,
+}
+
+impl Seen {
+    /// Whether the index had this record of the topic, or a later one.
+    pub(crate) fn has(&self, topic: &[u8], offset: i64) -> bool {
+        let is_it = |(other, at): &(Bytes, i64)| other == topic && *at >= offset;
+        offset < self.passed || self.ahead.iter().any(is_it)
+    }
 }
 
 #[derive(Default)]
 struct Entry {
-    /// Offset of the newest record known to be committed, its size, and whether it is a message.
-    logged: Option<(i64, u64, bool)>,
+    /// The newest record known to be committed.
+    logged: Option<Logged>,
     pending: Vec<Pending>,
+    /// Compaction has appended a copy that the dispatcher has not met yet.
+    is_moving: bool,
+}
+
+struct Logged {
+    offset: i64,
+    bytes: u64,
+    is_message: bool,
+    /// When it became visible; a copy keeps it.
+    since: Moment,
 }
 
 struct Pending {
     token: u64,
+    since: Moment,
     /// QoS 0: what subscribers see until the record is committed; `None` inside = cleared.
     visible: Option<Option<Arc<Message>>>,
 }
@@ -69,13 +109,17 @@ impl RetainedIndex {
         token: u64,
         visible: Option<Option<Arc<Message>>>,
     ) {
-        let pending = Pending { token, visible };
+        let pending = Pending {
+            token,
+            since: self.next_moment(),
+            visible,
+        };
         match self.entries.get_mut(topic) {
             Some(entry) => entry.pending.push(pending),
             None => {
                 let entry = Entry {
-                    logged: None,
                     pending: vec![pending],
+                    ..Entry::default()
                 };
                 self.entries.insert(Bytes::copy_from_slice(topic), entry);
             }
@@ -86,11 +130,24 @@ impl RetainedIndex {
     pub(crate) fn end(&mut self, topic: &Bytes, token: u64, committed: Option<(i64, u64, bool)>) {
         if let Some((offset, bytes, is_message)) = committed {
             self.note(topic, offset, bytes, is_message);
+            if offset >= self.passed {
+                self.ahead.insert(offset, Bytes::copy_from_slice(topic));
+            }
         }
         let Some(entry) = self.entries.get_mut(topic) else {
             return;
         };
-        entry.pending.retain(|pending| pending.token != token);
+        let Some(at) = entry.pending.iter().position(|p| p.token == token) else {
+            return;
+        };
+        let pending = entry.pending.remove(at);
+        // One at QoS 0 was visible from its beginning.
+        if let (Some(logged), Some((offset, ..)), Some(_)) =
+            (&mut entry.logged, committed, pending.visible)
+            && logged.offset == offset
+        {
+            logged.since = pending.since;
+        }
         // A cleared topic stays known until the dispatcher has passed it (`apply`), so that an
         // older record that the dispatcher meets later does not bring it back.
         if entry.pending.is_empty() && entry.logged.is_none() {
@@ -101,16 +158,32 @@ impl RetainedIndex {
     /// A record of `_retained` was committed; called in the order of offsets.
     pub(crate) fn apply(&mut self, topic: &Bytes, offset: i64, bytes: u64, is_message: bool) {
         self.log_bytes += bytes;
+        self.passed = self.passed.max(offset + 1);
+        while let Some(first) = self.ahead.first_entry()
+            && *first.key() <= offset
+        {
+            first.remove();
+        }
+        let copied = self.entries.get_mut(topic).and_then(|entry| {
+            let is_copy = std::mem::take(&mut entry.is_moving);
+            entry.logged.as_ref().filter(|_| is_copy).map(|l| l.since)
+        });
         self.note(topic, offset, bytes, is_message);
-        let cleared = |entry: &Entry| {
-            entry.pending.is_empty() && entry.logged.is_some_and(|(at, _, m)| at == offset && !m)
+        let Some(entry) = self.entries.get_mut(topic) else {
+            return;
         };
-        if self.entries.get(topic).is_some_and(cleared) {
-            self.entries.remove(topic);
+        if let Some(logged) = &mut entry.logged
+            && logged.offset == offset
+        {
+            logged.since = copied.unwrap_or(logged.since);
+            if !logged.is_message && entry.pending.is_empty() {
+                self.entries.remove(topic);
+            }
         }
     }
 
     fn note(&mut self, topic: &Bytes, offset: i64, bytes: u64, is_message: bool) {
+        let since = self.next_moment();
         if !self.entries.contains_key(topic) {
             if !is_message {
                 return;
@@ -121,32 +194,69 @@ impl RetainedIndex {
         let Some(entry) = self.entries.get_mut(topic) else {
             return;
         };
-        match entry.logged {
-            Some((known, ..)) if known >= offset => return,
-            Some((_, old_bytes, true)) => {
+        match &entry.logged {
+            Some(known) if known.offset >= offset => return,
+            Some(old) if old.is_message => {
                 self.live -= 1;
-                self.live_bytes -= old_bytes;
+                self.live_bytes -= old.bytes;
             }
             _ => {}
         }
-        entry.logged = Some((offset, bytes, is_message));
+        entry.logged = Some(Logged {
+            offset,
+            bytes,
+            is_message,
+            since,
+        });
         if is_message {
             self.live += 1;
             self.live_bytes += bytes;
         }
     }
 
-    /// The retained messages that a new subscription gets, in the order of their topics.
-    pub(crate) fn matching(&self, filter: &[u8]) -> Vec<(Bytes, Source)> {
+    fn next_moment(&mut self) -> Moment {
+        self.moment += 1;
+        self.moment
+    }
+
+    /// Now, and what the dispatcher may still come across of what is here; for a subscription.
+    pub(crate) fn now(&self) -> (Moment, Seen) {
+        let ahead = self.ahead.iter();
+        let ahead = ahead
+            .map(|(offset, topic)| (topic.clone(), *offset))
+            .collect();
+        let seen = Seen {
+            passed: self.passed,
+            ahead,
+        };
+        (self.moment, seen)
+    }
+
+    /// Retained messages that a subscription made at `moment` gets: the first `count_max` after
+    /// a topic, in the order of their topics.
+    pub(crate) fn page(
+        &self,
+        filter: &[u8],
+        moment: Moment,
+        after: Option<&Bytes>,
+        count_max: usize,
+    ) -> Vec<(Bytes, Source)> {
         let prefix = literal_prefix(filter);
-        let from = self.entries.range::<[u8], _>((
-            std::ops::Bound::Included(prefix),
-            std::ops::Bound::Unbounded,
-        ));
+        let from = match after {
+            Some(topic) => Bound::Excluded(&topic[..]),
+            None => Bound::Included(prefix),
+        };
+        let from = self.entries.range::<[u8], _>((from, Bound::Unbounded));
         from.take_while(|(topic, _)| topic.starts_with(prefix))
             .filter(|(topic, _)| filter_matches(filter, topic))
-            .filter_map(|(topic, entry)| Some((topic.clone(), entry.source()?)))
+            .filter_map(|(topic, entry)| Some((topic.clone(), entry.source(moment)?)))
+            .take(count_max)
             .collect()
+    }
+
+    /// Where one of them is now: compaction may have moved it.
+    pub(crate) fn find(&self, topic: &[u8], moment: Moment) -> Option<Source> {
+        self.entries.get(topic)?.source(moment)
     }
 
     /// Whether it is time to move live records from the front of the log to its end.
@@ -159,10 +269,17 @@ impl RetainedIndex {
         match self.entries.get(topic) {
             None => Judgement::Dead,
             Some(entry) if !entry.pending.is_empty() => Judgement::Wait,
-            Some(entry) => match entry.logged {
-                Some((at, _, true)) if at == offset => Judgement::Live,
+            Some(entry) => match &entry.logged {
+                Some(logged) if logged.is_message && logged.offset == offset => Judgement::Live,
                 _ => Judgement::Dead,
             },
+        }
+    }
+
+    /// The record of a topic was appended again (`true`), or that failed after all.
+    pub(crate) fn moving(&mut self, topic: &[u8], is_moving: bool) {
+        if let Some(entry) = self.entries.get_mut(topic) {
+            entry.is_moving = is_moving;
         }
     }
 
@@ -184,16 +301,21 @@ pub(crate) enum Judgement {
 }
 
 impl Entry {
-    fn source(&self) -> Option<Source> {
+    /// What was visible at a moment, unless something newer is: that came by the live path.
+    fn source(&self, moment: Moment) -> Option<Source> {
         let visible = self
             .pending
             .iter()
             .rev()
-            .find_map(|pending| pending.visible.as_ref());
-        match (visible, self.logged) {
-            (Some(Some(message)), _) => Some(Source::Memory(message.clone())),
-            (Some(None), _) => None,
-            (None, Some((offset, _, true))) => Some(Source::Logged(offset)),
+            .find_map(|pending| Some((pending.since, pending.visible.as_ref()?)));
+        match (visible, &self.logged) {
+            (Some((since, Some(message))), _) if since <= moment => {
+                Some(Source::Memory(message.clone()))
+            }
+            (Some(_), _) => None,
+            (None, Some(logged)) if logged.is_message && logged.since <= moment => {
+                Some(Source::Logged(logged.offset))
+            }
             (None, _) => None,
         }
     }

@@ -289,13 +289,9 @@ impl Batch {
         let is_message = !publish.payload.is_empty();
         let payload = is_message.then(|| publish.payload.clone());
         let record = to_record(publish, client_id, publish.topic.clone(), payload, wall_ms);
-        let token = hub.next_id();
-        let visible = (publish.qos == QoS::AtMostOnce)
-            .then(|| is_message.then(|| Arc::new(unpinned(publish, client_id))));
-        crate::hub::lock(&hub.retained).begin(&publish.topic, token, visible);
         self.retained.push(RetainedItem {
             topic: Bytes::copy_from_slice(&publish.topic),
-            token,
+            token: hub.begin_retained(publish, client_id),
             item: self.request.items.len(),
             bytes: retained_bytes(&record),
             is_message,

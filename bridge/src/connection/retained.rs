@@ -1,11 +1,15 @@
 //! The retained messages of a new subscription, read from the log as fast as the client takes.
+//!
+//! They are looked up a page at a time, so that a client that subscribes to everything and reads
+//! nothing costs a page, not a list of all there are.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use edge_site::{ReadError, RecordBatch};
 
 use crate::codec::packet::QoS;
@@ -13,7 +17,7 @@ use crate::dispatcher::DECOMPRESSED_BYTES_MAX;
 use crate::hub::Hub;
 use crate::mailbox::Delivery;
 use crate::message::{Message, from_record};
-use crate::retained::Source;
+use crate::retained::{Moment, Source};
 use crate::session::Subscription;
 
 type Reading = Pin<Box<dyn Future<Output = Result<Vec<RecordBatch>, ReadError>> + Send>>;
@@ -21,75 +25,117 @@ type Reading = Pin<Box<dyn Future<Output = Result<Vec<RecordBatch>, ReadError>> 
 /// Retained messages on their way to one client.
 #[derive(Default)]
 pub(crate) struct RetainedStream {
+    /// By filter, so that they are not more than a client may have subscriptions.
+    subscriptions: BTreeMap<Bytes, Asked>,
+    current: Option<Asked>,
+    /// A page of the current one.
     wanted: VecDeque<Wanted>,
     reading: Option<Reading>,
 }
 
-struct Wanted {
-    source: Source,
+/// A subscription whose retained messages are not all found yet.
+struct Asked {
+    filter: Bytes,
     qos: QoS,
     subscription_id: Option<u32>,
+    moment: Moment,
+    /// Topics up to this one were found.
+    after: Option<Bytes>,
+}
+
+struct Wanted {
+    topic: Bytes,
+    source: Source,
 }
 
 /// One read of the log fetches about this much.
 const READ_BYTES_MAX: usize = 64 << 10;
+/// So many are looked up at once, to be read in the order in which the log has them.
+const PAGE_COUNT: usize = 512;
 
 impl RetainedStream {
     pub(crate) fn is_empty(&self) -> bool {
-        self.wanted.is_empty()
+        self.current.is_none() && self.subscriptions.is_empty()
     }
 
-    /// Adds what a subscription gets, in the order in which the log has it.
-    pub(crate) fn add(&mut self, hub: &Hub, subscription: &Subscription) {
-        let filter = &subscription.filter;
-        let mut found = crate::hub::lock(&hub.retained).matching(&filter.filter);
-        found.sort_by_key(|(_, source)| match source {
-            Source::Logged(offset) => *offset,
-            Source::Memory(_) => i64::MAX,
-        });
-        self.wanted
-            .extend(found.into_iter().map(|(_, source)| Wanted {
-                source,
-                qos: filter.qos,
-                subscription_id: subscription.subscription_id,
-            }));
+    /// Adds what a subscription gets that was made at this moment.
+    pub(crate) fn add(&mut self, subscription: &Subscription, moment: Moment) {
+        let filter = subscription.filter.filter.clone();
+        let asked = Asked {
+            filter: filter.clone(),
+            qos: subscription.filter.qos,
+            subscription_id: subscription.subscription_id,
+            moment,
+            after: None,
+        };
+        self.subscriptions.insert(filter, asked);
     }
 
-    /// The next one. One that was replaced while we waited comes by the live path.
+    /// Forgets what a subscription would have got.
+    pub(crate) fn remove(&mut self, filter: &Bytes) {
+        self.subscriptions.remove(filter);
+        if self.current.as_ref().is_some_and(|c| c.filter == *filter) {
+            self.current = None;
+            self.wanted = VecDeque::new();
+            self.reading = None;
+        }
+    }
+
+    /// The next one; `None` = that was all.
     pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &mut Context) -> Poll<Option<Delivery>> {
         loop {
-            let Some(first) = self.wanted.front() else {
-                self.wanted = VecDeque::new();
-                return Poll::Ready(None);
-            };
-            let Source::Logged(offset) = first.source else {
-                if let Some(delivery) = self.wanted.pop_front().and_then(Wanted::delivery) {
-                    return Poll::Ready(Some(delivery));
+            let Some(asked) = &mut self.current else {
+                self.current = self.subscriptions.pop_first().map(|(_, asked)| asked);
+                if self.current.is_none() {
+                    self.wanted = VecDeque::new();
+                    return Poll::Ready(None);
                 }
                 continue;
             };
-            let reading = match &mut self.reading {
-                Some(reading) => reading,
-                None => match read(hub, offset) {
-                    Some(reading) => self.reading.insert(reading),
-                    None => {
-                        self.wanted.pop_front();
-                        continue;
-                    }
-                },
+            let Some(first) = self.wanted.front_mut() else {
+                self.wanted = asked.page(hub);
+                if self.wanted.is_empty() {
+                    self.current = None;
+                }
+                continue;
             };
-            let batches = ready!(reading.as_mut().poll(cx)).unwrap_or_default();
-            self.reading = None;
-            self.fill_in(&batches);
-            if let Some(Wanted {
-                source: Source::Logged(at),
-                ..
-            }) = self.wanted.front()
-                && *at == offset
-            {
-                // Trimmed since: whatever replaced it comes by the live path.
-                self.wanted.pop_front();
+            let offset = match &first.source {
+                Source::Logged(offset) => *offset,
+                Source::Memory(message) => {
+                    let delivery = asked.delivery(message.clone());
+                    let is_newest = asked.find(hub, &first.topic).is_some();
+                    self.wanted.pop_front();
+                    if is_newest {
+                        return Poll::Ready(Some(delivery));
+                    }
+                    continue;
+                }
+            };
+            if self.reading.is_none() {
+                self.reading = read(hub, offset);
             }
+            let batches = match &mut self.reading {
+                Some(reading) => ready!(reading.as_mut().poll(cx)),
+                None => Err(ReadError::UnknownTopic),
+            };
+            self.reading = None;
+            self.fill_in(&batches.unwrap_or_default());
+            self.look_again(hub, offset);
+        }
+    }
+
+    /// The first was not where it was: compaction moved it, or it was cleared or replaced, and
+    /// then what came instead came by the live path.
+    fn look_again(&mut self, hub: &Hub, offset: i64) {
+        let (Some(asked), Some(first)) = (&self.current, self.wanted.front_mut()) else {
+            return;
+        };
+        if first.source != Source::Logged(offset) {
+            return;
+        }
+        match asked.find(hub, &first.topic) {
+            Some(source) if source != first.source => first.source = source,
+            _ => drop(self.wanted.pop_front()),
         }
     }
 
@@ -123,22 +169,38 @@ impl Source {
     }
 }
 
-impl Wanted {
-    fn delivery(self) -> Option<Delivery> {
-        let Source::Memory(message) = self.source else {
-            return None;
-        };
-        Some(Delivery {
-            qos: self.qos.min(quality(&message)),
+impl Asked {
+    /// The next of its retained messages, in the order in which the log has them.
+    fn page(&mut self, hub: &Hub) -> VecDeque<Wanted> {
+        let index = crate::hub::lock(&hub.retained);
+        let after = self.after.as_ref();
+        let found = index.page(&self.filter, self.moment, after, PAGE_COUNT);
+        drop(index);
+        if let Some((last, _)) = found.last() {
+            self.after = Some(last.clone());
+        }
+        let found = found.into_iter();
+        let mut page: Vec<Wanted> = found
+            .map(|(topic, source)| Wanted { topic, source })
+            .collect();
+        page.sort_by_key(|wanted| wanted.source.offset().unwrap_or(i64::MAX));
+        page.into()
+    }
+
+    /// Where a message is by now; `None` = it was replaced, and the live path brings what by,
+    /// perhaps before this one: then an older state would be the last that the client hears.
+    fn find(&self, hub: &Hub, topic: &[u8]) -> Option<Source> {
+        crate::hub::lock(&hub.retained).find(topic, self.moment)
+    }
+
+    fn delivery(&self, message: Arc<Message>) -> Delivery {
+        Delivery {
+            qos: self.qos.min(message.publish.qos),
             message,
             retain: true,
             subscription_ids: self.subscription_id.into_iter().collect(),
-        })
+        }
     }
-}
-
-fn quality(message: &Message) -> QoS {
-    message.publish.qos
 }
 
 fn read(hub: &Hub, offset: i64) -> Option<Reading> {

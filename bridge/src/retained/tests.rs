@@ -27,8 +27,12 @@ fn index(records: &[(&str, bool)]) -> RetainedIndex {
     index
 }
 
+fn all(index: &RetainedIndex, filter: &str) -> Vec<(Bytes, Source)> {
+    index.page(filter.as_bytes(), Moment::MAX, None, usize::MAX)
+}
+
 fn found(index: &RetainedIndex, filter: &str) -> Vec<String> {
-    let found = index.matching(filter.as_bytes()).into_iter();
+    let found = all(index, filter).into_iter();
     found
         .map(|(topic, source)| format!("{} {source:?}", String::from_utf8_lossy(&topic)))
         .collect()
@@ -52,7 +56,7 @@ fn filters_find_their_topics() {
     let names = ["a", "a/b", "a/b/c", "ab", "$SYS/x", "b"];
     let index = index(&names.map(|name| (name, true)));
     let topics = |filter: &str| -> Vec<String> {
-        let found = index.matching(filter.as_bytes()).into_iter();
+        let found = all(&index, filter).into_iter();
         found
             .map(|(topic, _)| String::from_utf8_lossy(&topic).into_owned())
             .collect()
@@ -86,7 +90,7 @@ fn a_refused_publish_leaves_what_was_there() {
     assert_eq!(found(&index, "a"), ["a Logged(0)"]);
     index.begin(&topic("new"), 2, Some(Some(message("x"))));
     index.end(&topic("new"), 2, None);
-    assert_eq!(index.matching(b"new"), []);
+    assert_eq!(all(&index, "new"), []);
 }
 
 #[test]
@@ -97,9 +101,9 @@ fn an_older_record_that_comes_late_does_not_bring_a_cleared_topic_back() {
     index.begin(&topic("a"), 2, None);
     index.end(&topic("a"), 2, Some((6, 100, false)));
     index.apply(&topic("a"), 5, 100, true);
-    assert_eq!(index.matching(b"a"), []);
+    assert_eq!(all(&index, "a"), []);
     index.apply(&topic("a"), 6, 100, false);
-    assert_eq!(index.matching(b"a"), []);
+    assert_eq!(all(&index, "a"), []);
     assert!(index.entries.is_empty());
     assert_eq!((index.live, index.live_bytes), (0, 0));
 }
@@ -117,4 +121,77 @@ fn compaction_begins_when_most_of_a_large_log_is_dead() {
     assert_eq!(index.judge(&topic("a"), 2), Judgement::Wait);
     index.trimmed(800_000);
     assert!(!index.wants_compaction());
+}
+
+/// What a subscription gets of a record at `offset`: from the index, live, or (wrongly) both.
+fn got(index: &RetainedIndex, (moment, seen): &(Moment, Seen), offset: i64) -> (bool, bool) {
+    let from_index = index.find(b"a", *moment) == Some(Source::Logged(offset));
+    (from_index, !seen.has(b"a", offset))
+}
+
+#[test]
+fn a_subscription_gets_each_message_retained_or_live_whoever_is_first() {
+    const FROM_INDEX: (bool, bool) = (true, false);
+    const LIVE: (bool, bool) = (false, true);
+    let mut index = index(&[("a", true)]);
+    index.begin(&topic("a"), 1, None);
+    let before = index.now();
+    // The publisher hears of it first, the dispatcher comes later.
+    index.end(&topic("a"), 1, Some((1, 100, true)));
+    let between = index.now();
+    assert_eq!(got(&index, &before, 1), LIVE);
+    assert_eq!(got(&index, &between, 1), FROM_INDEX);
+    index.apply(&topic("a"), 1, 100, true);
+    assert_eq!(got(&index, &before, 1), LIVE);
+    assert_eq!(got(&index, &between, 1), FROM_INDEX);
+    assert_eq!(got(&index, &index.now(), 1), FROM_INDEX);
+    // The other way round.
+    index.begin(&topic("a"), 2, None);
+    let before = index.now();
+    index.apply(&topic("a"), 2, 100, true);
+    let between = index.now();
+    index.end(&topic("a"), 2, Some((2, 100, true)));
+    assert_eq!(got(&index, &before, 2), LIVE);
+    assert_eq!(got(&index, &between, 2), FROM_INDEX);
+    assert!(index.ahead.is_empty());
+}
+
+#[test]
+fn one_at_qos_0_is_retained_for_who_comes_after_it_also_once_it_is_in_the_log() {
+    let mut index = RetainedIndex::default();
+    let (before, _) = index.now();
+    index.begin(&topic("a"), 1, Some(Some(message("x"))));
+    let (after, _) = index.now();
+    let seen_by =
+        |index: &RetainedIndex| [before, after].map(|moment| index.find(b"a", moment).is_some());
+    assert_eq!(seen_by(&index), [false, true]);
+    index.apply(&topic("a"), 0, 100, true);
+    assert_eq!(seen_by(&index), [false, true]);
+    index.end(&topic("a"), 1, Some((0, 100, true)));
+    assert_eq!(seen_by(&index), [false, true]);
+}
+
+#[test]
+fn a_copy_that_compaction_made_is_the_same_message() {
+    let mut index = index(&[("a", true)]);
+    let (moment, _) = index.now();
+    index.moving(b"a", true);
+    index.apply(&topic("a"), 1, 100, true);
+    assert_eq!(index.find(b"a", moment), Some(Source::Logged(1)));
+    index.apply(&topic("a"), 2, 100, true);
+    assert_eq!(index.find(b"a", moment), None);
+}
+
+#[test]
+fn pages_are_as_large_as_asked_for_and_miss_nothing() {
+    let names = ["a", "a/b", "a/c", "b", "c"];
+    let index = index(&names.map(|name| (name, true)));
+    let first = index.page(b"#", Moment::MAX, None, 3);
+    let rest = index.page(b"#", Moment::MAX, Some(&first[2].0), 3);
+    let topics: Vec<_> = first
+        .iter()
+        .chain(&rest)
+        .map(|(topic, _)| &topic[..])
+        .collect();
+    assert_eq!(topics, names.map(str::as_bytes));
 }

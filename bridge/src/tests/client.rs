@@ -248,6 +248,19 @@ impl Client {
     /// The next message: flags, topic, payload. Acknowledges it where it wants that.
     pub(super) fn message(&mut self) -> (u8, String, String) {
         let packet = self.packet();
+        self.take_message(&packet)
+    }
+
+    /// The next message, if one comes within a moment.
+    pub(super) fn message_within(&mut self, ms: u64) -> Option<(u8, String, String)> {
+        let timeout = |ms| Some(Duration::from_millis(ms));
+        self.stream.set_read_timeout(timeout(ms)).unwrap();
+        let is_there = self.stream.peek(&mut [0]).is_ok_and(|count| count > 0);
+        self.stream.set_read_timeout(timeout(5000)).unwrap();
+        is_there.then(|| self.message())
+    }
+
+    fn take_message(&mut self, packet: &[u8]) -> (u8, String, String) {
         assert_eq!(packet[0] >> 4, 3, "{packet:02x?} is no PUBLISH");
         let header = 1 + packet[1..].iter().take_while(|b| **b & 0x80 != 0).count() + 1;
         let length = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));

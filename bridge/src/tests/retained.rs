@@ -122,3 +122,59 @@ fn the_log_of_retained_messages_is_compacted() {
     topics.sort_unstable();
     assert_eq!(topics, ["churn", "keep"]);
 }
+
+/// The index hears of a publish by its publisher or by the log, whichever is first.
+#[test]
+fn a_new_subscription_gets_no_message_both_retained_and_live() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "r", "0");
+    let publisher = std::thread::spawn(move || {
+        for n in 1..400 {
+            // At QoS 0 as well, which is live before it is in the log.
+            match n % 3 {
+                0 => device.throw(0x31, "r", &n.to_string()),
+                _ => set(&mut device, "r", &n.to_string()),
+            }
+        }
+    });
+    for round in 0..60 {
+        let mut client = door.client(&format!("late{round}"));
+        client.subscribe("r", 0);
+        let got: Vec<u32> = (0..3)
+            .map_while(|_| client.message_within(50))
+            .map(|message| message.2.parse().unwrap())
+            .collect();
+        assert!(got.is_sorted_by(|a, b| a < b), "{got:?} in round {round}");
+        if publisher.is_finished() {
+            break;
+        }
+    }
+    publisher.join().unwrap();
+}
+
+/// What a read brings is compressed, what an append takes is not.
+#[test]
+fn large_retained_messages_that_compress_well_are_compacted_too() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    let large = "x".repeat(100_000);
+    for n in 0..15 {
+        set(&mut device, &format!("keep/{n}"), &large);
+    }
+    for _ in 0..25 {
+        set(&mut device, "churn", &large);
+    }
+    let partition = door.site.topics().get("_retained").unwrap().partition(0);
+    let begun = std::time::Instant::now();
+    while door.site.marks(partition).unwrap().start < 15 {
+        assert!(begun.elapsed().as_secs() < 10, "never compacted");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let mut client = door.client("late");
+    client.subscribe("keep/+", 0);
+    let mut topics: Vec<String> = (0..15).map(|_| client.message().1).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    assert_eq!(topics.len(), 15);
+}
