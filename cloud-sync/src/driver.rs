@@ -5,13 +5,16 @@
 //! that report by [`Event`]. All queues are bounded: the core never has more under way than they
 //! hold.
 
+mod notes;
+mod work;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
-use edge_site::{Priority, ReadError, Site, TopicPartition, TopicTable};
+use edge_site::{Priority, Site, TopicPartition, TopicTable};
 use smol::{
     Task,
     channel::{Receiver, Sender, bounded},
@@ -23,19 +26,17 @@ use crate::{
     config::CentralConfig,
     connection::Dialer,
     control::ControlLink,
-    dead_letter,
     error::ConnectError,
     forwarder::{
         Forwarder,
         types::{
-            Class, Control, ControlAnswer, LinkId, LocalMarks, LocalTopic, Ms, Note, Output,
-            PartAnswer, ProduceRequest, ReadOutcome, ReadRequest, Settings,
+            Class, ControlAnswer, LinkId, LocalMarks, LocalTopic, Ms, PartAnswer, ProduceRequest,
+            ReadOutcome, Settings,
         },
     },
     mapping::TopicTemplate,
     meter::{Meter, wall},
-    packing::{PackThread, Packing},
-    producer,
+    packing::PackThread,
     status::CentralStatus,
 };
 
@@ -47,10 +48,6 @@ const PRODUCER_IDLE_MS: Ms = 600_000;
 const SCAN_MS_MIN: Ms = 5;
 /// Events on their way to the loop; whoever brings more waits.
 const EVENTS_MAX: usize = 256;
-/// Requests handed to a link and not yet written.
-const LINK_REQUESTS_MAX: usize = 8;
-/// What a read says when packing is not possible.
-const NO_THREAD: &str = "the system gave no thread for packing";
 /// How long `stop` waits for answers under way.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -384,197 +381,6 @@ impl Driver {
                 Priority::High => Class::High,
                 Priority::Normal => Class::Normal,
             },
-        }
-    }
-
-    /// Does what the core asks for.
-    fn carry_out(&mut self) {
-        loop {
-            let now = self.shared.now();
-            let Some(output) = self.shared.core().poll_output(now) else {
-                return;
-            };
-            match output {
-                Output::Connect { link, host, port } => self.connect(link, host, port),
-                Output::Close(link) => drop(self.links.remove(&link)),
-                Output::Control(question) => self.ask(question),
-                Output::Read(request) => self.read(request),
-                Output::Send(request) => self.send(request),
-                Output::Progress(tp, next_offset) => {
-                    self.progress.insert(tp, next_offset);
-                }
-                Output::DeadLetter { tp, letters } => self.dead_letter(tp, letters),
-                Output::Note(note) => say(&note),
-            }
-        }
-    }
-
-    fn connect(&mut self, link: LinkId, host: String, port: u16) {
-        let (requests, inbox) = bounded(LINK_REQUESTS_MAX);
-        let (dialer, events) = (self.dialer.clone(), self.events.clone());
-        let task = smol::spawn(producer::run(dialer, link, (host, port), inbox, events));
-        self.links.insert(
-            link,
-            Running {
-                requests,
-                _task: task,
-            },
-        );
-    }
-
-    fn send(&mut self, request: ProduceRequest) {
-        let link = request.link;
-        let sent = self
-            .links
-            .get(&link)
-            .map(|running| running.requests.try_send(request));
-        if !matches!(sent, Some(Ok(()))) {
-            // The task has ended; its event is on the way and covers this request too.
-            log::trace!("request for a link that has just ended");
-        }
-    }
-
-    fn ask(&mut self, question: Control) {
-        let (dialer, control, events) = (
-            self.dialer.clone(),
-            self.control.clone(),
-            self.events.clone(),
-        );
-        self.spawn(async move {
-            let answer = control.lock().await.ask(&dialer, &question).await;
-            let _ = events.send(Event::Control(answer)).await;
-        });
-    }
-
-    fn read(&mut self, request: ReadRequest) {
-        let source = self.source(request.tp);
-        let packing = Packing {
-            compression: self.config.compression,
-            source: source.filter(|_| self.config.source_headers),
-            mends: Arc::default(),
-        };
-        let (site, events) = (self.site.clone(), self.events.clone());
-        let packer = self.packer.clone();
-        self.spawn(async move {
-            let (tp, number) = (request.tp, request.number);
-            let outcome = read_and_pack(&site, packer.as_ref(), request, packing).await;
-            let _ = events
-                .send(Event::Read {
-                    tp,
-                    number,
-                    outcome,
-                })
-                .await;
-        });
-    }
-
-    fn dead_letter(&mut self, tp: TopicPartition, letters: Vec<(i64, String)>) {
-        let source = self.source(tp).unwrap_or_default();
-        let (site, events) = (self.site.clone(), self.events.clone());
-        self.spawn(async move {
-            let written = dead_letter::write(&site, &source, tp, &letters).await;
-            let _ = events.send(Event::DeadLettered { tp, written }).await;
-        });
-    }
-
-    /// `site/topic` of a partition, for headers.
-    fn source(&self, tp: TopicPartition) -> Option<String> {
-        let topic = self.topics.as_ref()?.by_id(tp.topic)?;
-        Some(format!("{}/{}", self.site_name, topic.name))
-    }
-
-    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.retain(|task| !task.is_finished());
-        self.tasks.push(smol::spawn(work));
-    }
-
-    async fn store_progress(&mut self) {
-        if !self.progress.is_empty() {
-            let progress = self.progress.drain().collect();
-            self.site.record_progress(progress).await;
-        }
-    }
-}
-
-async fn read_and_pack(
-    site: &Site,
-    packer: Option<&PackThread>,
-    request: ReadRequest,
-    mut packing: Packing,
-) -> ReadOutcome {
-    let batches = match site.read(request.tp, request.from, request.bytes_max).await {
-        Ok(batches) => batches,
-        Err(ReadError::OffsetOutOfRange { start, end }) => {
-            return ReadOutcome::OutOfRange { start, end };
-        }
-        Err(ReadError::UnknownTopic) => return ReadOutcome::Gone,
-        Err(error) => return ReadOutcome::Failed(error.to_string()),
-    };
-    packing.mends = site.mends(request.tp);
-    let Some(packer) = packer else {
-        return ReadOutcome::Failed(NO_THREAD.into());
-    };
-    match packer.pack(batches, request, packing).await {
-        Some(Ok(packed)) => ReadOutcome::Packed(packed),
-        Some(Err(error)) => ReadOutcome::Failed(error.to_string()),
-        None => ReadOutcome::Failed(NO_THREAD.into()),
-    }
-}
-
-/// One log line per event of the core.
-fn say(note: &Note) {
-    match note {
-        Note::Parked {
-            topic,
-            reason,
-            retry_in_ms,
-        } => log::warn!(
-            "{topic} is parked: {reason}; tried again in {} s, or now by: \
-             edge-broker central retry {topic}",
-            retry_in_ms / 1000
-        ),
-        Note::Resumed { topic } => log::info!("{topic} is forwarded again"),
-        Note::Created { central_topic } => log::info!("created at central: {central_topic}"),
-        Note::Unreachable(error) => log::warn!("central: {error}; {}", error.hint()),
-        Note::Reachable {
-            after_ms,
-            waiting_records,
-        } => log::info!(
-            "central answers after {} s; records waiting: {waiting_records}",
-            after_ms / 1000
-        ),
-        Note::NoIdempotence => log::warn!(
-            "central refuses idempotent producers: a lost answer repeats records; grant \
-             IdempotentWrite on the cluster"
-        ),
-        Note::AwaitsClock { seconds } => log::info!(
-            "the clock is not set yet: records that it stamped wait up to {seconds} s for the \
-             right time"
-        ),
-        Note::Unreadable { tp, reason } => {
-            log::warn!("{}[{}] cannot be read: {reason}", tp.topic, tp.partition);
-        }
-        Note::NewProducer { identity } => {
-            log::debug!(
-                "producer id {} epoch {}",
-                identity.producer_id,
-                identity.epoch
-            );
-        }
-        Note::Rewound {
-            topic,
-            partition,
-            reason,
-        } => {
-            log::info!("{topic}[{partition}] begins a new sequence: {reason}");
-        }
-        Note::Rejected {
-            topic,
-            partition,
-            offset,
-            reason,
-        } => {
-            log::warn!("{topic}[{partition}]@{offset} is refused by central: {reason}");
         }
     }
 }

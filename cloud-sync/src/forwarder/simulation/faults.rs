@@ -1,0 +1,87 @@
+//! What goes wrong in a simulated world, and its end.
+
+use std::collections::BTreeSet;
+
+use super::world::{Event, World};
+use crate::forwarder::{Forwarder, types::LinkId};
+
+impl World {
+    pub(super) fn fault(&mut self) {
+        match self.chance.below(9) {
+            0 => {
+                let n = self.central.brokers.len() as u64;
+                let node = 1 + self.chance.below(n) as i32;
+                if !self.central.down.remove(&node) {
+                    self.central.down.insert(node);
+                }
+                self.central.elect(&mut self.chance);
+                let dead = self.central.down.clone();
+                self.break_links(|link| dead.contains(&link.node));
+            }
+            1 => self.central.elect(&mut self.chance),
+            2 => self.expire_producers(),
+            3 => {
+                self.link_is_cut = !self.link_is_cut;
+                if self.link_is_cut {
+                    self.break_links(|_| true);
+                }
+            }
+            4 => self.crash(),
+            5 => {
+                self.central.not_enough_replicas = !self.central.not_enough_replicas;
+            }
+            _ => self.break_links(|_| true),
+        }
+    }
+
+    /// Producers are forgotten where nothing was sent for a while, and is not just now.
+    fn expire_producers(&mut self) {
+        let coming = |event: &Event| match event {
+            Event::Arrives { parts, .. } => parts.iter().map(|part| part.tp).collect(),
+            _ => Vec::new(),
+        };
+        let busy: BTreeSet<_> = self.queue.values().flat_map(coming).collect();
+        let quiet = self.locals.keys().filter(|tp| !busy.contains(tp));
+        for tp in quiet.copied().collect::<Vec<_>>() {
+            let topic = self
+                .topics
+                .iter()
+                .find(|topic| topic.id == tp.topic)
+                .unwrap();
+            self.central
+                .expire_producers(&topic.name, tp.partition, self.now);
+        }
+    }
+
+    /// Breaks connections: what is on the way may still arrive, answers do not.
+    fn break_links(&mut self, which: impl Fn(&LinkId) -> bool) {
+        let broken: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(l, _)| which(l))
+            .map(|(l, life)| (*l, *life))
+            .collect();
+        for (link, life) in broken {
+            let wait = self.latency();
+            self.later(wait, Event::Broken { link, life });
+        }
+    }
+
+    /// The gateway dies: what was not durable is forgotten, what is on the way may arrive.
+    fn crash(&mut self) {
+        self.incarnation += 1;
+        self.links.clear();
+        self.in_flight.clear();
+        let seed = self.chance.below(u64::MAX);
+        self.core = Forwarder::new(self.settings.clone(), seed, self.now);
+        self.core.handle_topics(self.topics.clone(), self.now);
+        self.tell_marks();
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.central.down.clear();
+        self.link_is_cut = false;
+        self.central.not_enough_replicas = false;
+        self.central.elect(&mut self.chance);
+    }
+}
