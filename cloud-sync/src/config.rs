@@ -44,7 +44,8 @@ pub struct CentralConfig {
     pub drain_jitter_s: u64,
     /// First wait before a failed connection or request is tried again.
     pub retry_ms_min: u64,
-    /// Longest wait between tries.
+    /// Longest wait between tries; a sixth of it where not even a connection came about, which
+    /// costs next to nothing and is how the return of central is noticed.
     pub retry_ms_max: u64,
     /// Add the header `edge-src` = site/topic/partition/offset to each record.
     pub source_headers: bool,

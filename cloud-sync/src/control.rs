@@ -80,7 +80,8 @@ impl ControlLink {
         Ok(answer)
     }
 
-    /// Connects to the next address of the list; a first-time failure goes on to the next one.
+    /// Connects to the next address of the list, or to another; tells what came furthest if none
+    /// answers.
     async fn dial(&mut self, dialer: &Dialer) -> Result<Connection, ConnectError> {
         let mut addresses = Vec::new();
         for address in &self.bootstrap {
@@ -93,7 +94,7 @@ impl ControlLink {
                 addresses.push(known);
             }
         }
-        let mut first = None;
+        let mut failure: Option<ConnectError> = None;
         for step in 0..addresses.len() {
             let (host, port) = &addresses[(self.next + step) % addresses.len()];
             match dialer.dial(host, *port).await {
@@ -101,10 +102,15 @@ impl ControlLink {
                     self.next = (self.next + step) % addresses.len();
                     return Ok(connection);
                 }
-                Err(error) => first = first.or(Some(error)),
+                Err(error) => {
+                    let further = |known: &ConnectError| known.is_early() && !error.is_early();
+                    if failure.as_ref().is_none_or(further) {
+                        failure = Some(error);
+                    }
+                }
             }
         }
-        Err(first.unwrap_or_else(|| ConnectError::new(Stage::Dns, "", "no bootstrap address")))
+        Err(failure.unwrap_or_else(|| ConnectError::new(Stage::Dns, "", "no bootstrap address")))
     }
 }
 

@@ -110,6 +110,11 @@ impl ConnectError {
         }
     }
 
+    /// There was no connection: next to nothing was sent, and nothing there needs a person.
+    pub(crate) fn is_early(&self) -> bool {
+        matches!(self.stage, Stage::Dns | Stage::Tcp)
+    }
+
     /// The alarm this error belongs to.
     pub fn alarm_code(&self) -> &'static str {
         match self.stage {

@@ -28,6 +28,7 @@ mod plan;
 mod reach;
 mod report;
 mod topic;
+mod tries;
 pub(crate) mod types;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -240,8 +241,12 @@ impl Forwarder {
 
     /// A wait before try number `failures` + 1: doubling, with jitter.
     fn backoff(&mut self, failures: u32) -> Ms {
+        self.backoff_within(failures, self.settings.retry_ms_max)
+    }
+
+    fn backoff_within(&mut self, failures: u32, most: Ms) -> Ms {
         let exponent = failures.saturating_sub(1).min(16);
-        let wait = (self.settings.retry_ms_min << exponent).min(self.settings.retry_ms_max);
+        let wait = (self.settings.retry_ms_min << exponent).min(most);
         wait / 2 + self.random_below(wait / 2 + 1)
     }
 

@@ -9,6 +9,7 @@ use super::{
     partition::{Rewind, Sent},
     reach::Source,
     topic::Limits,
+    tries::Tries,
     types::{Class, LinkId, Ms, Note, Output, PartAnswer},
 };
 use crate::error::{ConnectError, Stage};
@@ -42,13 +43,16 @@ impl Forwarder {
             link.drain_at = now + jitter;
         }
         self.note_reached(Source::Link(id), now);
+        self.ask_soon(now);
     }
 
     /// A connection could not be made, or is gone. `error` is none if an idle one was closed.
     pub fn handle_disconnected(&mut self, id: LinkId, error: Option<ConnectError>, now: Ms) {
         self.dirty = true;
-        let failures = self.links.get(&id).map_or(0, |link| link.failures) + 1;
-        let wait = self.backoff(failures);
+        let early = error.as_ref().is_some_and(ConnectError::is_early);
+        let mut tries = self.links.get(&id).map_or(Tries::default(), |l| l.tries);
+        tries.failed(early);
+        let wait = self.wait_after(tries, early);
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
@@ -64,7 +68,7 @@ impl Forwarder {
         };
         match error {
             Some(error) => {
-                link.failures = failures;
+                link.tries = tries;
                 link.down_since.get_or_insert(now);
                 slow = error.stage == Stage::Request;
                 if slow && !unanswered.is_empty() {
@@ -74,7 +78,7 @@ impl Forwarder {
                 self.note_unreached(Source::Link(id), error, now);
             }
             None if unanswered.is_empty() => link.state = LinkState::Down { not_before: now },
-            None => link.failures = failures,
+            None => link.tries = tries,
         }
         for request in &unanswered {
             self.lose_answers(request, slow);

@@ -7,12 +7,13 @@ use edge_site::TopicId;
 
 use super::{
     Forwarder, Producer,
-    link::LinkState,
+    link::{Link, LinkState},
     outcome,
     partition::Rewind,
     partitions_of,
     reach::Source,
     topic::{BATCH_BYTES_DEFAULT, Limits, Phase},
+    tries::Tries,
     types::{
         Class, Control, ControlAnswer, CreateAnswer, Identity, LinkId, Metadata, Ms, Note, Output,
         TopicMetadata,
@@ -27,7 +28,7 @@ const REFRESH_MS_MAX: Ms = 5_000;
 #[derive(Debug)]
 pub(crate) struct Asking {
     outstanding: Option<Control>,
-    failures: u32,
+    tries: Tries,
     not_before: Ms,
     /// Ask for leaders, not before that time; at the very start to see that central is there.
     metadata_at: Option<Ms>,
@@ -41,7 +42,7 @@ impl Asking {
     pub fn new() -> Self {
         Self {
             outstanding: None,
-            failures: 0,
+            tries: Tries::default(),
             not_before: 0,
             metadata_at: Some(0),
             unresolved: 0,
@@ -51,7 +52,12 @@ impl Asking {
     }
 
     pub fn next_try(&self) -> Option<Ms> {
-        (self.failures > 0).then_some(self.not_before)
+        self.tries.any().then_some(self.not_before)
+    }
+
+    /// No address gave a connection: whoever leads need not be tried.
+    pub fn nobody_answers(&self) -> bool {
+        self.tries.only_early()
     }
 }
 
@@ -169,12 +175,16 @@ impl Forwarder {
     pub fn handle_control_answer(&mut self, answer: ControlAnswer, now: Ms) {
         self.dirty = true;
         let question = self.asking.outstanding.take();
+        let nobody_answered = self.asking.nobody_answers();
         if let ControlAnswer::Failed(error) = answer {
             return self.control_failed(question.as_ref(), error, now);
         }
-        self.asking.failures = 0;
+        self.asking.tries = Tries::default();
         self.asking.not_before = 0;
         self.note_reached(Source::Control, now);
+        if nobody_answered {
+            self.links.values_mut().for_each(Link::try_now);
+        }
         match answer {
             ControlAnswer::Metadata(metadata) => self.take_metadata(metadata, now),
             ControlAnswer::ProducerId(producer) => self.take_producer(producer, now),
@@ -184,11 +194,20 @@ impl Forwarder {
         }
     }
 
+    /// A broker has just answered: what waits because nobody did need not wait longer.
+    pub(super) fn ask_soon(&mut self, now: Ms) {
+        if self.asking.nobody_answers() {
+            self.asking.not_before = now;
+            self.asking.metadata_at = self.asking.metadata_at.map(|at| at.min(now));
+        }
+    }
+
     fn control_failed(&mut self, question: Option<&Control>, error: ConnectError, now: Ms) {
-        self.asking.failures = self.asking.failures.saturating_add(1);
-        let wait = self.backoff(self.asking.failures);
+        self.asking.tries.failed(error.is_early());
+        let wait = self.wait_after(self.asking.tries, error.is_early());
         self.asking.not_before = now + wait;
-        if let Some(Control::Metadata { .. }) = question {
+        // While nobody answers this question is also the probe for everything that waits.
+        if error.is_early() || matches!(question, Some(Control::Metadata { .. })) {
             self.asking.metadata_at = Some(now + wait);
         }
         self.note_unreached(Source::Control, error, now);
@@ -226,6 +245,7 @@ impl Forwarder {
             self.refresh_metadata(now);
         }
         self.drop_useless_links(now);
+        self.forgive_idle_links(now);
     }
 
     /// Takes one topic's leaders; true if some are still open.
@@ -337,6 +357,22 @@ impl Forwarder {
                 self.outputs.push_back(Output::Close(id));
             }
             self.reach.forget(Source::Link(id), now);
+        }
+    }
+
+    /// A connection that broke and is not needed now says nothing against a cluster that answers.
+    fn forgive_idle_links(&mut self, now: Ms) {
+        let needed = |id: &LinkId| {
+            let mut partitions = self.partitions.values();
+            partitions.any(|p| p.leader == Some(id.node) && p.has_work())
+        };
+        let idle = |(id, link): (&LinkId, &Link)| {
+            let down = matches!(link.state, LinkState::Down { .. });
+            (down && link.tries.any() && !needed(id)).then_some(*id)
+        };
+        let idle: Vec<LinkId> = self.links.iter().filter_map(idle).collect();
+        for id in idle {
+            self.note_reached(Source::Link(id), now);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use edge_site::TopicPartition;
 
-use super::types::Ms;
+use super::{tries::Tries, types::Ms};
 
 const WINDOW_BYTES_START: usize = 256 << 10;
 const WINDOW_BYTES_MIN: usize = 16 << 10;
@@ -11,7 +11,7 @@ const WINDOW_BYTES_MIN: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub state: LinkState,
-    pub failures: u32,
+    pub tries: Tries,
     /// Since when it does not work, for the wait before a drain; none while it does.
     pub down_since: Option<Ms>,
     /// A backlog is not drained before that time.
@@ -43,12 +43,21 @@ impl Link {
     pub fn new(now: Ms) -> Self {
         Self {
             state: LinkState::Down { not_before: 0 },
-            failures: 0,
+            tries: Tries::default(),
             down_since: Some(now),
             drain_at: 0,
             throttled_until: 0,
             lingering_since: None,
             window_bytes: WINDOW_BYTES_START,
+        }
+    }
+
+    /// Whatever kept it down was the whole cluster's, and is over.
+    pub fn try_now(&mut self) {
+        if let LinkState::Down { not_before } = &mut self.state
+            && self.tries.only_early()
+        {
+            *not_before = 0;
         }
     }
 
@@ -88,7 +97,7 @@ impl Link {
             .iter()
             .position(|request| request.number == number)?;
         let request = in_flight.remove(index);
-        self.failures = 0;
+        self.tries = Tries::default();
         self.window_bytes = (self.window_bytes + request.bytes).min(window_bytes_max);
         Some(request)
     }

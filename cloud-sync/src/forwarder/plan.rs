@@ -153,7 +153,9 @@ impl Forwarder {
         lanes
     }
 
+    /// Nobody is dialled while no address answers: the question about leaders probes for all.
     fn plan_connects(&mut self, lanes: &Lanes, now: Ms) {
+        let nobody_answers = self.asking.nobody_answers();
         for (id, lane) in lanes {
             let due = lane.iter().any(|tp| {
                 let partition = self.partitions.get(tp);
@@ -163,7 +165,11 @@ impl Forwarder {
             let LinkState::Down { not_before } = link.state else {
                 continue;
             };
-            let Some(broker) = self.brokers.get(&id.node).filter(|_| due) else {
+            let Some(broker) = self
+                .brokers
+                .get(&id.node)
+                .filter(|_| due && !nobody_answers)
+            else {
                 continue;
             };
             if not_before > now {

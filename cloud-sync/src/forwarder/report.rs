@@ -45,7 +45,7 @@ impl Forwarder {
 
     /// When a connection is tried next, while one fails.
     pub fn next_try_ms(&self, now: Ms) -> Option<Ms> {
-        let links = self.links.values().filter(|link| link.failures > 0);
+        let links = self.links.values().filter(|link| link.tries.any());
         let waits = links.filter_map(|link| match link.state {
             LinkState::Down { not_before } => Some(not_before),
             _ => None,

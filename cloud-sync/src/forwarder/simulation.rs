@@ -9,6 +9,7 @@
 
 mod central;
 mod faults;
+mod outage;
 mod world;
 
 use edge_site::TopicPartition;
@@ -67,27 +68,7 @@ impl World {
             {
                 return self.check_end();
             }
-            let due = self.queue.keys().next().map(|(at, _)| *at);
-            let wake = self.core.deadline_ms().map(|at| at.max(self.now + 1));
-            let until = if repaired { END_AT } else { REPAIR_AT };
-            let at = due
-                .into_iter()
-                .chain(wake)
-                .min()
-                .unwrap_or(until)
-                .min(until.max(self.now));
-            self.now = self.now.max(at);
-            while let Some(entry) = self.queue.first_entry() {
-                if entry.key().0 > self.now {
-                    break;
-                }
-                let event = entry.remove();
-                self.handle(event);
-                self.carry_out();
-            }
-            if due.is_none() && wake.is_none() && self.now == until {
-                self.now += 1;
-            }
+            self.step(if repaired { END_AT } else { REPAIR_AT });
         }
         panic!("not everything arrived: {}", self.picture());
     }

@@ -9,6 +9,7 @@ use kafka_wire::BatchBuilder;
 
 use super::{
     Forwarder,
+    tries::Tries,
     types::{
         Broker, Chunk, Class, Control, ControlAnswer, Identity, LinkId, LocalMarks, LocalTopic,
         Metadata, Ms, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, Settings,
@@ -56,6 +57,8 @@ struct Bench {
     records_per_read: i64,
     /// What is read was stamped by a clock that nobody set yet.
     clock_is_unset: bool,
+    /// Central is away: every connection is refused.
+    nobody_answers: bool,
     ends: Vec<(TopicPartition, i64)>,
 }
 
@@ -93,6 +96,7 @@ impl Bench {
             leaderless: false,
             records_per_read: 1000,
             clock_is_unset: false,
+            nobody_answers: false,
             ends: Vec::new(),
         };
         for tp in [tp(1, 0), tp(1, 1), tp(2, 0), tp(2, 1)] {
@@ -157,6 +161,11 @@ impl Bench {
                     let answer = self.answer(&question);
                     self.core.handle_control_answer(answer, self.now);
                 }
+                Output::Connect { link, .. } if self.nobody_answers => {
+                    let error = ConnectError::new(Stage::Tcp, "b", "refused");
+                    self.core.handle_disconnected(link, Some(error), self.now);
+                    self.others.push(output);
+                }
                 Output::Connect { link, .. } => self.core.handle_connected(link, self.now),
                 Output::Read(request) => {
                     let end = self
@@ -187,6 +196,9 @@ impl Bench {
 
     fn answer(&self, question: &Control) -> ControlAnswer {
         match question {
+            _ if self.nobody_answers => {
+                ControlAnswer::Failed(ConnectError::new(Stage::Tcp, "b", "refused"))
+            }
             Control::Metadata { topics } => {
                 let leader = if self.leaderless { None } else { Some(1) };
                 let topic = |name: &String| TopicMetadata {
@@ -552,4 +564,49 @@ fn records_of_1970_wait_for_the_clock_but_not_for_ever() {
         1,
         "two minutes after the first could have gone"
     );
+}
+
+#[test]
+fn refused_connections_are_tried_often_and_count_nothing_against_what_follows() {
+    let mut core = Forwarder::new(settings(), 1, 0);
+    core.settings.retry_ms_min = 250;
+    core.settings.retry_ms_max = 30_000;
+    let mut tries = Tries::default();
+    for _ in 0..100 {
+        tries.failed(true);
+        assert!(core.wait_after(tries, true) <= 5_000);
+    }
+    tries.failed(false);
+    assert!(core.wait_after(tries, false) <= 250);
+    (0..20).for_each(|_| tries.failed(false));
+    let waits: Vec<Ms> = (0..50).map(|_| core.wait_after(tries, false)).collect();
+    assert!(waits.iter().all(|ms| (15_000..=30_000).contains(ms)));
+}
+
+#[test]
+fn while_no_address_answers_only_the_question_probes() {
+    let mut bench = live();
+    bench.nobody_answers = true;
+    bench.break_link();
+    bench.commit(tp(1, 0), 5);
+    bench.pass(60_000);
+    let dials = |output: &&Output| matches!(output, Output::Connect { .. });
+    let dialled = bench.others.iter().filter(dials).count();
+    assert!(dialled <= 1, "{dialled} times");
+    bench.nobody_answers = false;
+    bench.pass(200);
+    assert_eq!(
+        bench.sent.len(),
+        1,
+        "what the question found is dialled at once"
+    );
+}
+
+#[test]
+fn a_connection_that_broke_while_idle_does_not_leave_central_unreachable() {
+    let mut bench = live();
+    bench.break_link();
+    bench.pass(2_000);
+    let (reachable, ..) = bench.core.reachability(bench.now);
+    assert!(reachable, "its brokers answer, and nothing waits for it");
 }

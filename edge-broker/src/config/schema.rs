@@ -440,7 +440,7 @@ const CENTRAL: &[Key] = &[
         "retry_ms_max",
         "30_000",
         Kind::Int(10, 3_600_000),
-        "longest wait; with jitter",
+        "longest wait; with jitter; a sixth where nobody answers",
     ),
     key(
         "source_headers",

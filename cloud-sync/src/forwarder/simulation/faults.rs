@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Breaks connections: what is on the way may still arrive, answers do not.
-    fn break_links(&mut self, which: impl Fn(&LinkId) -> bool) {
+    pub(super) fn break_links(&mut self, which: impl Fn(&LinkId) -> bool) {
         let broken: Vec<_> = self
             .links
             .iter()

@@ -43,6 +43,11 @@ pub(super) enum Event {
         link: LinkId,
         life: u64,
     },
+    /// Nobody listens there.
+    Refused {
+        link: LinkId,
+        life: u64,
+    },
     Connected {
         link: LinkId,
         life: u64,
@@ -84,6 +89,8 @@ pub(super) struct World {
     /// Live connections and a number that tells one life from the next; with what is unanswered.
     pub links: BTreeMap<LinkId, u64>,
     pub lives: u64,
+    /// Connections tried, and questions that found nobody.
+    pub dials: u64,
     pub in_flight: BTreeMap<LinkId, BTreeSet<u64>>,
     pub busy_until: BTreeMap<LinkId, Ms>,
     pub link_is_cut: bool,
@@ -93,7 +100,7 @@ fn topic_id(n: u128) -> TopicId {
     TopicId::from_u128(n + 1)
 }
 
-fn settings(chance: &mut Chance) -> Settings {
+pub(super) fn settings(chance: &mut Chance) -> Settings {
     Settings {
         in_flight_max: 1 + chance.below(5) as usize,
         request_bytes_max: 600 + chance.below(3000) as usize,
@@ -116,9 +123,17 @@ fn settings(chance: &mut Chance) -> Settings {
 }
 
 impl World {
+    /// With faults, refusals and settings as the seed wants them.
     pub(super) fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let settings = settings(&mut chance);
+        let mut world = Self::with(seed, chance, settings);
+        world.later(0, Event::Grow);
+        world.later(500, Event::Fault);
+        world
+    }
+
+    pub(super) fn with(seed: u64, mut chance: Chance, settings: Settings) -> Self {
         let mut central = Central::new(1 + chance.below(3) as i32);
         central.refuses_idempotence = chance.one_in(10);
         central.strict_about_unknown = chance.one_in(2);
@@ -180,14 +195,37 @@ impl World {
             central,
             links: BTreeMap::new(),
             lives: 0,
+            dials: 0,
             in_flight: BTreeMap::new(),
             busy_until: BTreeMap::new(),
             link_is_cut: false,
         };
         world.core.handle_topics(world.topics.clone(), 0);
-        world.later(0, Event::Grow);
-        world.later(500, Event::Fault);
         world
+    }
+
+    /// On to the next thing that happens, at most to `until`.
+    pub(super) fn step(&mut self, until: Ms) {
+        let due = self.queue.keys().next().map(|(at, _)| *at);
+        let wake = self.core.deadline_ms().map(|at| at.max(self.now + 1));
+        let at = due
+            .into_iter()
+            .chain(wake)
+            .min()
+            .unwrap_or(until)
+            .min(until.max(self.now));
+        self.now = self.now.max(at);
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let event = entry.remove();
+            self.handle(event);
+            self.carry_out();
+        }
+        if due.is_none() && wake.is_none() && self.now == until {
+            self.now += 1;
+        }
     }
 
     pub(super) fn later(&mut self, wait: Ms, event: Event) {
@@ -200,7 +238,7 @@ impl World {
     }
 
     /// Appends a few small batches to every partition and tells the core.
-    fn grow(&mut self) {
+    pub(super) fn grow(&mut self) {
         let tps: Vec<_> = self.locals.keys().copied().collect();
         for tp in tps {
             for _ in 0..self.chance.below(4) {
@@ -233,13 +271,14 @@ impl World {
             let incarnation = self.incarnation;
             match output {
                 Output::Connect { link, .. } => {
+                    self.dials += 1;
                     self.lives += 1;
                     let life = self.lives;
                     self.links.insert(link, life);
                     self.in_flight.insert(link, BTreeSet::new());
                     let refused = self.link_is_cut || self.central.down.contains(&link.node);
                     let event = match refused {
-                        true => Event::Broken { link, life },
+                        true => Event::Refused { link, life },
                         false => Event::Connected { link, life },
                     };
                     self.later(wait, event);
@@ -396,12 +435,18 @@ impl World {
                 let error = ConnectError::new(stage, "b", "gone");
                 self.core.handle_disconnected(link, Some(error), now);
             }
+            Event::Refused { link, life } if alive(&self.links, &link, &life) => {
+                self.links.remove(&link);
+                let error = ConnectError::new(Stage::Tcp, "b", "refused");
+                self.core.handle_disconnected(link, Some(error), now);
+            }
             Event::Control {
                 incarnation,
                 question,
             } if incarnation == self.incarnation => {
                 let answer = if self.link_is_cut || self.now < FAULTS_UNTIL && self.chance.one_in(9)
                 {
+                    self.dials += 1;
                     ControlAnswer::Failed(ConnectError::new(Stage::Tcp, "b", "refused"))
                 } else {
                     self.central.answer(&question, &mut self.chance)
