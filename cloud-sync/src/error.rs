@@ -46,8 +46,10 @@ pub enum Stage {
     TlsName,
     /// The certificate is not valid now.
     TlsDate,
-    /// Our own certificate, key, authority or password file.
+    /// Our own certificate, key or authority file.
     LocalFile,
+    /// Our own password file.
+    PasswordFile,
     /// Authentication failed.
     Sasl,
     /// Authenticated, but not allowed.
@@ -95,7 +97,7 @@ impl ConnectError {
             Stage::TlsDate => {
                 "check this gateway's clock first (status shows it), then the certificate's dates"
             }
-            Stage::LocalFile => "repair the named file; it is read again at the next try",
+            Stage::LocalFile | Stage::PasswordFile => "repair the named file; it is read again at the next try",
             Stage::Sasl => {
                 "check central.sasl.mechanism, user and password_file against the cluster"
             }
@@ -118,9 +120,8 @@ impl ConnectError {
     /// The alarm this error belongs to.
     pub fn alarm_code(&self) -> &'static str {
         match self.stage {
-            Stage::Tls | Stage::TlsName | Stage::TlsDate => "central.tls",
-            Stage::Sasl | Stage::Authorization => "central.auth",
-            Stage::LocalFile => "central.tls",
+            Stage::Tls | Stage::TlsName | Stage::TlsDate | Stage::LocalFile => "central.tls",
+            Stage::Sasl | Stage::Authorization | Stage::PasswordFile => "central.auth",
             _ => "central.unreachable",
         }
     }
@@ -146,6 +147,7 @@ impl fmt::Display for ConnectError {
             Stage::TlsName => "certificate is for another name",
             Stage::TlsDate => "certificate is not valid now",
             Stage::LocalFile => "file cannot be used",
+            Stage::PasswordFile => "password file cannot be used",
             Stage::Sasl => "authentication refused",
             Stage::Authorization => "not authorized",
             Stage::Protocol => "not understood",

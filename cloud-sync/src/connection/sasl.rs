@@ -32,7 +32,7 @@ pub(super) async fn log_in(to: &mut Connection, config: &SaslConfig) -> Result<(
     let address = to.address.clone();
     let path = config.password_file.clone();
     let secret = smol::unblock(move || read_secret(&path)).await;
-    let secret = secret.map_err(|why| ConnectError::new(Stage::LocalFile, &address, why))?;
+    let secret = secret.map_err(|why| ConnectError::new(Stage::PasswordFile, &address, why))?;
     let password = secret.trim_end_matches(['\n', '\r']);
     shake_hands(to, config.mechanism).await?;
     match hash {

@@ -225,7 +225,9 @@ fn a_password_that_others_may_read_is_refused() {
         .start();
     let mut case = Case::plain().logging_in(Mechanism::Plain, "secret");
     case.sasl.password_file = case.file("open", "secret", 0o644);
-    let (stage, text) = case.stage("127.0.0.1", server);
-    assert_eq!(stage, Stage::LocalFile);
+    let error = case.dial("127.0.0.1", server).unwrap_err();
+    assert_eq!(error.stage, Stage::PasswordFile);
+    assert_eq!(error.alarm_code(), "central.auth", "not a matter of TLS");
+    let text = error.to_string();
     assert!(text.contains("mode 644"), "{text}");
 }
