@@ -3,7 +3,7 @@
 //! Each keeps key, value, headers and timestamp, and gets `edge-error` and `edge-src`. Written at
 //! level `disk` before the forwarder moves past the record.
 
-use edge_site::{AckLevel, AppendRequest, Header, Record, Site, TopicPartition};
+use edge_site::{AckLevel, AppendRequest, Header, Record, RecordBatch, Site, TopicPartition};
 
 /// The local topic.
 const TOPIC: &str = "_dead_letter";
@@ -52,7 +52,9 @@ async fn try_write(
                 break;
             }
             taken += 1;
-            let Some((_, record)) = found.records.iter().find(|(at, _)| at == offset) else {
+            let record = found.records.iter().find(|(at, _)| at == offset);
+            let record = record.map(|(_, record)| record).or(found.raw.as_ref());
+            let Some(record) = record else {
                 continue; // gone by retention meanwhile: the ledger has it
             };
             let record = letter(record.clone(), source, tp, *offset, reason);
@@ -76,6 +78,8 @@ async fn try_write(
 struct Found {
     records: Vec<(i64, Record)>,
     last: i64,
+    /// The batch itself: the letter of what cannot be read as a record.
+    raw: Option<Record>,
 }
 
 /// The records of the batch that holds `offset`.
@@ -86,6 +90,7 @@ async fn records_from(site: &Site, tp: TopicPartition, offset: i64) -> Result<Fo
             return Ok(Found {
                 records: Vec::new(),
                 last: start - 1,
+                raw: None,
             });
         }
         Err(error) => return Err(error.to_string()),
@@ -94,25 +99,31 @@ async fn records_from(site: &Site, tp: TopicPartition, offset: i64) -> Result<Fo
         return Ok(Found {
             records: Vec::new(),
             last: offset,
+            raw: None,
         });
     };
     let last = batch.last_offset();
-    let records = smol::unblock(move || -> Vec<_> {
-        match batch.records(DECOMPRESSED_BYTES_MAX) {
-            Ok(records) => records.filter_map(Result::ok).collect(),
-            // Not readable as records: the batch itself is the letter.
-            Err(_) => vec![(batch.base_offset(), raw(&batch))],
-        }
-    })
-    .await;
-    Ok(Found { records, last })
+    let (records, raw) = smol::unblock(move || readable(&batch)).await;
+    Ok(Found { records, last, raw })
 }
 
-fn raw(batch: &edge_site::RecordBatch) -> Record {
+/// Records that can be read, and the batch as it is where some cannot.
+fn readable(batch: &RecordBatch) -> (Vec<(i64, Record)>, Option<Record>) {
+    let Ok(items) = batch.records(DECOMPRESSED_BYTES_MAX) else {
+        return (Vec::new(), Some(raw(batch)));
+    };
+    let records: Vec<_> = items.map_while(Result::ok).collect();
+    let whole = records.len() == batch.record_count() as usize;
+    (records, (!whole).then(|| raw(batch)))
+}
+
+/// Without its bytes where they would not fit into an append.
+fn raw(batch: &RecordBatch) -> Record {
+    let bytes = batch.bytes();
     Record {
         timestamp_ms: batch.max_timestamp_ms(),
         key: None,
-        value: Some(batch.bytes().clone()),
+        value: (bytes.len() <= APPEND_BYTES_MAX).then(|| bytes.clone()),
         headers: Vec::new(),
     }
 }
@@ -138,4 +149,26 @@ async fn append(site: &Site, items: Vec<(TopicPartition, Record)>) -> Result<(),
     let request = AppendRequest::records(items, AckLevel::Disk);
     let ticket = site.append(request).await.map_err(|e| e.to_string())?;
     ticket.await.map(drop).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::packing::damaged;
+
+    #[test]
+    fn what_cannot_be_read_as_a_record_is_a_letter_of_the_whole_batch() {
+        let (records, raw) = readable(&damaged(7, 5, 2));
+        assert_eq!(records.len(), 2);
+        let raw = raw.unwrap();
+        assert_eq!(raw.value.unwrap(), *damaged(7, 5, 2).bytes());
+        let (records, raw) = readable(&damaged(7, 5, 5));
+        assert_eq!(
+            (records.len(), raw),
+            (5, None),
+            "nothing is wrong with that one"
+        );
+    }
 }

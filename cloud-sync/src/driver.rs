@@ -140,6 +140,7 @@ pub(crate) struct Driver {
     links: HashMap<LinkId, Running>,
     topics: Option<Arc<TopicTable>>,
     progress: HashMap<TopicPartition, i64>,
+    lost: Vec<(TopicPartition, u64)>,
     packer: Option<PackThread>,
     tasks: Vec<Task<()>>,
 }
@@ -175,6 +176,7 @@ pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender
         links: HashMap::new(),
         topics: None,
         progress: HashMap::new(),
+        lost: Vec::new(),
         packer: None,
         tasks: Vec::new(),
     };

@@ -97,7 +97,9 @@ impl ConnectError {
             Stage::TlsDate => {
                 "check this gateway's clock first (status shows it), then the certificate's dates"
             }
-            Stage::LocalFile | Stage::PasswordFile => "repair the named file; it is read again at the next try",
+            Stage::LocalFile | Stage::PasswordFile => {
+                "repair the named file; it is read again at the next try"
+            }
             Stage::Sasl => {
                 "check central.sasl.mechanism, user and password_file against the cluster"
             }

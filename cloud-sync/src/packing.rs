@@ -11,7 +11,7 @@ use edge_site::{Compression, Header, Mend, Record, RecordBatch, mended_ms};
 use kafka_wire::{BatchBuilder, BatchError, Merger};
 use smol::channel::{Receiver, Sender, bounded};
 
-use crate::forwarder::types::{Chunk, Packed, ReadRequest};
+use crate::forwarder::types::{Chunk, Packed, ReadRequest, Unreadable};
 
 /// What decompressed records of one batch may weigh: the gateway's memory, not the format.
 const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
@@ -39,7 +39,7 @@ struct Job {
     batches: Vec<RecordBatch>,
     request: ReadRequest,
     packing: Packing,
-    reply: Sender<Result<Packed, BatchError>>,
+    reply: Sender<Packed>,
 }
 
 impl PackThread {
@@ -59,7 +59,7 @@ impl PackThread {
         batches: Vec<RecordBatch>,
         request: ReadRequest,
         packing: Packing,
-    ) -> Option<Result<Packed, BatchError>> {
+    ) -> Option<Packed> {
         let (reply, answer) = bounded(1);
         self.0
             .send(Job {
@@ -83,13 +83,16 @@ fn work(compression: Compression, inbox: &Receiver<Job>) {
     }
 }
 
-/// Packs what was read for `request`. An error means that a batch cannot be decoded at all.
+/// Packs what was read for `request`.
+///
+/// A batch that cannot be decoded is sent as it is, for central to judge. Only where it must be
+/// cut or changed its unreadable rest is left out, and said so: it would be as unreadable next time.
 pub(crate) fn pack(
     batches: &[RecordBatch],
     request: &ReadRequest,
     packing: &Packing,
     merger: &mut Merger,
-) -> Result<Packed, BatchError> {
+) -> Packed {
     let mut packer = Packer {
         request,
         packing,
@@ -107,12 +110,18 @@ pub(crate) fn pack(
         if packer.is_plain(batch) {
             plain.push(batch.clone());
         } else {
-            packer.merge(&std::mem::take(&mut plain))?;
-            packer.rebuild(batch)?;
+            packer.merge(&std::mem::take(&mut plain));
+            packer.rebuild(batch);
         }
     }
-    packer.merge(&plain)?;
-    Ok(packer.packed)
+    packer.merge(&plain);
+    packer.packed
+}
+
+/// A batch under construction, and which offsets are in it.
+struct Building {
+    builder: BatchBuilder,
+    runs: Vec<(i64, u32)>,
 }
 
 struct Packer<'a> {
@@ -149,18 +158,19 @@ impl Packer<'_> {
     }
 
     /// Merges neighbours; what comes out too large for central is merged in smaller steps.
-    fn merge(&mut self, batches: &[RecordBatch]) -> Result<(), BatchError> {
+    fn merge(&mut self, batches: &[RecordBatch]) {
         if self.request.chunk_records_max < u32::MAX {
-            return batches.iter().try_for_each(|batch| self.rebuild(batch));
+            return batches.iter().for_each(|batch| self.rebuild(batch));
         }
         let bytes_max = (self.request.chunk_bytes_max * 4).min(MERGED_BYTES_MAX);
-        self.merge_to(batches, bytes_max.max(self.request.chunk_bytes_max))
+        self.merge_to(batches, bytes_max.max(self.request.chunk_bytes_max));
     }
 
-    fn merge_to(&mut self, batches: &[RecordBatch], bytes_max: usize) -> Result<(), BatchError> {
+    fn merge_to(&mut self, batches: &[RecordBatch], bytes_max: usize) {
         let merged = self
             .merger
-            .merge(batches, bytes_max, DECOMPRESSED_BYTES_MAX)?;
+            .merge(batches, bytes_max, DECOMPRESSED_BYTES_MAX)
+            .unwrap_or_else(|_| batches.to_vec());
         let mut sources = batches.iter();
         for batch in merged {
             let mut runs = Vec::new();
@@ -177,46 +187,87 @@ impl Packer<'_> {
                 let next = of_this.last().map_or(self.pos, RecordBatch::next_offset);
                 self.push(next, runs, Some(batch));
             } else if bytes_max > self.request.batch_bytes_max {
-                self.merge_to(&of_this, self.request.batch_bytes_max)?;
+                self.merge_to(&of_this, self.request.batch_bytes_max);
             } else {
-                of_this.iter().try_for_each(|source| self.rebuild(source))?;
+                of_this.iter().for_each(|source| self.rebuild(source));
             }
         }
-        Ok(())
     }
 
     /// Builds batches anew from single records: cut, trimmed, without what is left out.
-    fn rebuild(&mut self, batch: &RecordBatch) -> Result<(), BatchError> {
-        let mut builder = BatchBuilder::new(self.packing.compression);
-        let mut runs = Vec::new();
+    fn rebuild(&mut self, batch: &RecordBatch) {
+        let mut building = Building {
+            builder: BatchBuilder::new(self.packing.compression),
+            runs: Vec::new(),
+        };
+        match self.rebuild_into(&mut building, batch) {
+            Ok(()) => self.flush(&mut building, batch.next_offset()),
+            Err((from, error)) => {
+                self.flush(&mut building, from);
+                self.leave_out(batch, error);
+            }
+        }
+    }
+
+    /// Adds all records that can be read; an error has the first offset that cannot.
+    fn rebuild_into(
+        &mut self,
+        building: &mut Building,
+        batch: &RecordBatch,
+    ) -> Result<(), (i64, BatchError)> {
+        let mut next = batch.base_offset();
         let mut fresh = true;
-        for item in batch.records(DECOMPRESSED_BYTES_MAX)? {
-            let (offset, record) = item?;
+        let records = batch.records(DECOMPRESSED_BYTES_MAX);
+        for item in records.map_err(|error| (next, error))? {
+            let (offset, record) = item.map_err(|error| (next, error))?;
+            next = offset + 1;
             if offset < self.pos && fresh || self.request.skip.contains(&offset) {
                 continue;
             }
             fresh = false;
             let mut record = self.with_source(record, offset);
             record.timestamp_ms = mended_ms(&self.packing.mends, offset, record.timestamp_ms);
-            let bytes = record_bytes(&record);
-            if bytes + kafka_wire::BATCH_HEADER_BYTES > self.request.batch_bytes_max
-                && self.is_oversized(&record)
-            {
-                self.packed.oversized.push((offset, bytes));
-                continue;
-            }
-            let full = builder.bytes_estimate() + bytes > self.request.chunk_bytes_max
-                || builder.len() >= self.request.chunk_records_max as usize;
-            if full && !builder.is_empty() {
-                let built = builder.build(0, -1);
-                self.push(offset, std::mem::take(&mut runs), Some(built));
-            }
-            builder.push(&record);
-            extend_runs(&mut runs, offset, 1);
+            self.add(building, offset, &record);
         }
-        let built = (!builder.is_empty()).then(|| builder.build(0, -1));
-        self.push(batch.next_offset(), runs, built);
         Ok(())
+    }
+
+    fn add(&mut self, building: &mut Building, offset: i64, record: &Record) {
+        let bytes = record_bytes(record);
+        if bytes + kafka_wire::BATCH_HEADER_BYTES > self.request.batch_bytes_max
+            && self.is_oversized(record)
+        {
+            return self.packed.oversized.push((offset, bytes));
+        }
+        let builder = &building.builder;
+        let full = builder.bytes_estimate() + bytes > self.request.chunk_bytes_max
+            || builder.len() >= self.request.chunk_records_max as usize;
+        if full && !builder.is_empty() {
+            self.flush(building, offset);
+        }
+        building.builder.push(record);
+        extend_runs(&mut building.runs, offset, 1);
+    }
+
+    /// What was built so far is a chunk that ends before `next`.
+    fn flush(&mut self, building: &mut Building, next: i64) {
+        let builder = &mut building.builder;
+        let built = (!builder.is_empty()).then(|| builder.build(0, -1));
+        self.push(next, std::mem::take(&mut building.runs), built);
+    }
+
+    /// The rest of a batch is covered without being sent.
+    fn leave_out(&mut self, batch: &RecordBatch, error: BatchError) {
+        let (from, next) = (self.pos.max(batch.base_offset()), batch.next_offset());
+        self.push(next, Vec::new(), None);
+        let wanted = (from..next).filter(|offset| !self.request.skip.contains(offset));
+        if let Some(chunk) = self.packed.chunks.last_mut() {
+            chunk.unreadable = wanted.count() as u64;
+        }
+        let reason = error.to_string();
+        self.packed
+            .unreadable
+            .push(Unreadable { from, next, reason });
     }
 
     /// Whether a record alone is more than central takes, compressed as it would be sent.
@@ -246,6 +297,7 @@ impl Packer<'_> {
             next,
             runs,
             batch,
+            unreadable: 0,
         };
         self.packed.records += u64::from(chunk.records());
         self.packed.chunks.push(chunk);
@@ -270,6 +322,9 @@ fn record_bytes(record: &Record) -> usize {
         .sum();
     length(&record.key) + length(&record.value) + headers + 16
 }
+
+#[cfg(test)]
+pub(crate) use tests::damaged;
 
 #[cfg(test)]
 mod tests;

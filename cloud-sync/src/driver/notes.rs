@@ -49,6 +49,16 @@ pub(super) fn say(note: &Note) {
         } => {
             log::info!("{topic}[{partition}] begins a new sequence: {reason}");
         }
+        Note::Undecodable {
+            topic,
+            partition,
+            range,
+        } => log::warn!(
+            "{topic}[{partition}]: records {} to {} cannot be decoded: {}",
+            range.from,
+            range.next - 1,
+            range.reason
+        ),
         Note::Rejected {
             topic,
             partition,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use edge_site::{ReadError, Site, TopicPartition};
+use edge_site::{LossCause, ReadError, Site, TopicPartition};
 use smol::channel::bounded;
 
 use super::{Driver, Event, Running, notes::say};
@@ -37,6 +37,7 @@ impl Driver {
                 Output::Progress(tp, next_offset) => {
                     self.progress.insert(tp, next_offset);
                 }
+                Output::Lost(tp, records) => self.lost.push((tp, records)),
                 Output::DeadLetter { tp, letters } => self.dead_letter(tp, letters),
                 Output::Note(note) => say(&note),
             }
@@ -122,7 +123,13 @@ impl Driver {
         self.tasks.push(smol::spawn(work));
     }
 
+    /// Losses first: a mark that is durable leaves none behind that is not counted.
     pub(super) async fn store_progress(&mut self) {
+        for (tp, records) in std::mem::take(&mut self.lost) {
+            self.site
+                .shed(LossCause::Undecodable, Some(tp), records)
+                .await;
+        }
         if !self.progress.is_empty() {
             let progress = self.progress.drain().collect();
             self.site.record_progress(progress).await;
@@ -149,8 +156,7 @@ async fn read_and_pack(
         return ReadOutcome::Failed(NO_THREAD.into());
     };
     match packer.pack(batches, request, packing).await {
-        Some(Ok(packed)) => ReadOutcome::Packed(packed),
-        Some(Err(error)) => ReadOutcome::Failed(error.to_string()),
+        Some(packed) => ReadOutcome::Packed(packed),
         None => ReadOutcome::Failed(NO_THREAD.into()),
     }
 }

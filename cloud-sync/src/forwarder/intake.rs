@@ -9,7 +9,7 @@ use super::{
     Forwarder,
     partition::{Letters, Rewind},
     topic::{Limits, Topic},
-    types::{Chunk, Ms, Note, Output, Packed, ReadOutcome},
+    types::{Chunk, Ms, Note, Output, Packed, ReadOutcome, Unreadable},
 };
 use crate::config::OnRejected;
 
@@ -54,7 +54,7 @@ impl Forwarder {
         }
     }
 
-    fn take_packed(&mut self, tp: TopicPartition, packed: Packed, now: Ms) {
+    fn take_packed(&mut self, tp: TopicPartition, mut packed: Packed, now: Ms) {
         let limits = self
             .topics
             .get(&tp.topic)
@@ -76,6 +76,12 @@ impl Forwarder {
         if partition.rewind.is_some() {
             return; // it is read again once nothing is in flight
         }
+        if !self.passes_unreadable(tp, &mut packed, now) {
+            return;
+        }
+        let Some(partition) = self.partitions.get_mut(&tp) else {
+            return;
+        };
         let before = partition.read_pos;
         let packed_bytes = packed.chunks.iter().map(Chunk::bytes).sum();
         partition
@@ -97,6 +103,33 @@ impl Forwarder {
         // Before progress is looked at: what is left out of the chunks is nowhere yet.
         self.refuse_records(tp, letters.collect(), false, now);
         self.note_progress(tp);
+    }
+
+    /// Records that nobody can read are passed and count as lost; or what is before them is sent,
+    /// and then their topic parks: false.
+    fn passes_unreadable(&mut self, tp: TopicPartition, packed: &mut Packed, now: Ms) -> bool {
+        let bad = packed.chunks.iter().position(|c| c.unreadable > 0);
+        let (Some(bad), Some(range)) = (bad, packed.unreadable.first().cloned()) else {
+            return true;
+        };
+        let parks = self.settings.on_rejected == OnRejected::Park;
+        if parks && bad > 0 {
+            packed.chunks.truncate(bad);
+            return true;
+        }
+        if parks {
+            self.park(tp.topic, unreadable_reason(tp, &range), now);
+            return false;
+        }
+        let topic = self.topics.get(&tp.topic).map(|t| t.local.name.clone());
+        for range in std::mem::take(&mut packed.unreadable) {
+            self.outputs.push_back(Output::Note(Note::Undecodable {
+                topic: topic.clone().unwrap_or_default(),
+                partition: tp.partition,
+                range,
+            }));
+        }
+        true
     }
 
     /// Whether wrong stamps are worth waiting for the right time: once, for a while.
@@ -125,6 +158,7 @@ impl Forwarder {
                 next: start,
                 runs: vec![],
                 batch: None,
+                unreadable: 0,
             };
             partition.hold(chunk, now);
             partition.committed_end = end.max(start);
@@ -142,6 +176,10 @@ impl Forwarder {
         let records = partition.forwarded_records;
         if let Some(next_offset) = partition.advance() {
             self.counters.records += partition.forwarded_records - records;
+            let lost = std::mem::take(&mut partition.lost_records);
+            if lost > 0 {
+                self.outputs.push_back(Output::Lost(tp, lost));
+            }
             self.outputs.push_back(Output::Progress(tp, next_offset));
         }
     }
@@ -208,4 +246,15 @@ impl Forwarder {
         partition.letters = None;
         self.note_progress(tp);
     }
+}
+
+fn unreadable_reason(tp: TopicPartition, range: &Unreadable) -> String {
+    format!(
+        "partition {}: records {} to {} cannot be decoded: {}; with central.on_rejected = \
+         \"dead-letter\" they count as lost and the others go on",
+        tp.partition,
+        range.from,
+        range.next - 1,
+        range.reason
+    )
 }

@@ -47,6 +47,8 @@ pub(crate) struct Partition {
     pub letters: Option<Letters>,
     pub estimate: Estimate,
     pub forwarded_records: u64,
+    /// Passed without having been sent, and not told yet.
+    pub lost_records: u64,
     /// When central last took something under the present sequence; none = one batch at a time,
     /// until it does: a leader that knows nothing of a producer takes any sequence number, so a
     /// second batch under way would get in where the first was refused.
@@ -141,6 +143,7 @@ impl Partition {
                 packing: 1.0,
             },
             forwarded_records: 0,
+            lost_records: 0,
             proven_at: None,
         }
     }
@@ -353,6 +356,7 @@ impl Partition {
             }
             self.forwarded = front.chunk.next;
             self.forwarded_records += u64::from(front.chunk.records());
+            self.lost_records += front.chunk.unreadable;
             self.held.pop_front();
         }
         if self.forwarded == before {

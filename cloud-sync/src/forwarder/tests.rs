@@ -13,7 +13,7 @@ use super::{
     types::{
         Broker, Chunk, Class, Control, ControlAnswer, Identity, LinkId, LocalMarks, LocalTopic,
         Metadata, Ms, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, Settings,
-        TopicMetadata,
+        TopicMetadata, Unreadable,
     },
 };
 use crate::{
@@ -59,6 +59,8 @@ struct Bench {
     clock_is_unset: bool,
     /// Central is away: every connection is refused.
     nobody_answers: bool,
+    /// Record at which a batch of two begins that cannot be decoded.
+    unreadable: Option<i64>,
     ends: Vec<(TopicPartition, i64)>,
 }
 
@@ -97,6 +99,7 @@ impl Bench {
             records_per_read: 1000,
             clock_is_unset: false,
             nobody_answers: false,
+            unreadable: None,
             ends: Vec::new(),
         };
         for tp in [tp(1, 0), tp(1, 1), tp(2, 0), tp(2, 1)] {
@@ -177,6 +180,14 @@ impl Bench {
                     let next = end.min(request.from + self.records_per_read);
                     let limit = i64::from(request.chunk_records_max);
                     let chunk = chunk(request.from, next.min(request.from.saturating_add(limit)));
+                    if let Some(bad) = self.unreadable.filter(|bad| request.from <= *bad) {
+                        let packed = with_a_hole(request.from, bad, next);
+                        let outcome = ReadOutcome::Packed(packed);
+                        let now = self.now;
+                        self.core
+                            .handle_read(request.tp, request.number, outcome, now);
+                        continue;
+                    }
                     let packed = Packed {
                         stored_bytes: chunk.bytes(),
                         records: chunk.records().into(),
@@ -299,6 +310,29 @@ fn chunk(from: i64, next: i64) -> Chunk {
         next,
         runs: vec![(from, (next - from) as u32)],
         batch: Some(batch),
+        unreadable: 0,
+    }
+}
+
+/// Chunks of `from..next` where the two records from `bad` on cannot be decoded.
+fn with_a_hole(from: i64, bad: i64, next: i64) -> Packed {
+    let hole = Chunk {
+        from: bad,
+        next: bad + 2,
+        runs: Vec::new(),
+        batch: None,
+        unreadable: 2,
+    };
+    let before = (from < bad).then(|| chunk(from, bad));
+    let after = (bad + 2 < next).then(|| chunk(bad + 2, next));
+    Packed {
+        chunks: before.into_iter().chain([hole]).chain(after).collect(),
+        unreadable: vec![Unreadable {
+            from: bad,
+            next: bad + 2,
+            reason: "garbage".into(),
+        }],
+        ..Packed::default()
     }
 }
 
@@ -609,4 +643,62 @@ fn a_connection_that_broke_while_idle_does_not_leave_central_unreachable() {
     bench.pass(2_000);
     let (reachable, ..) = bench.core.reachability(bench.now);
     assert!(reachable, "its brokers answer, and nothing waits for it");
+}
+
+fn lost(bench: &Bench) -> Vec<Output> {
+    let lost = |output: &&Output| matches!(output, Output::Lost(..) | Output::Progress(..));
+    bench.others.iter().filter(lost).cloned().collect()
+}
+
+#[test]
+fn what_cannot_be_decoded_counts_as_lost_and_holds_nothing_up() {
+    let mut bench = live();
+    bench.others.clear();
+    bench.unreadable = Some(4);
+    bench.commit(tp(1, 0), 10);
+    bench.pass(600);
+    assert_eq!(bench.under_way(), [(0, 1, 0, 3), (0, 4, 0, 4)]);
+    assert!(
+        lost(&bench).is_empty(),
+        "not before what is ahead of it is there"
+    );
+    bench.answer_next(0);
+    bench.answer_next(0);
+    let told = lost(&bench);
+    assert!(matches!(told[0], Output::Lost(_, 2)), "{told:?}");
+    assert!(
+        matches!(told.last(), Some(Output::Progress(_, 10))),
+        "{told:?}"
+    );
+    bench.pass(60_000);
+    assert_eq!(lost(&bench).len(), told.len(), "once");
+}
+
+#[test]
+fn it_parks_its_topic_with_the_offsets_where_the_operator_wants_that() {
+    let parking = Settings {
+        on_rejected: OnRejected::Park,
+        ..settings()
+    };
+    let mut bench = Bench::backlog(parking, tp(1, 0), 1, 1000);
+    bench.answer_next(0);
+    bench.unreadable = Some(4);
+    bench.commit(tp(1, 0), 10);
+    bench.pass(600);
+    assert_eq!(
+        bench.under_way(),
+        [(0, 1, 0, 3)],
+        "what is before it goes first"
+    );
+    bench.answer_next(0);
+    bench.pass(600);
+    let status = bench.core.topic_status(bench.now);
+    let reason = status[0].reason.clone().unwrap();
+    assert!(
+        reason.contains("partition 0: records 4 to 5 cannot be decoded: garbage"),
+        "{reason}"
+    );
+    assert_eq!(bench.state("a").0, TopicState::Parked);
+    assert_eq!(bench.progress().last(), Some(&4));
+    assert!(!lost(&bench).iter().any(|o| matches!(o, Output::Lost(..))));
 }

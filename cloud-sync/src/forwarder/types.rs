@@ -84,6 +84,8 @@ pub(crate) struct Chunk {
     pub runs: Vec<(i64, u32)>,
     /// The records; none when everything in the range is left out.
     pub batch: Option<RecordBatch>,
+    /// Records in the range that nobody can read: they go into the loss ledger.
+    pub unreadable: u64,
 }
 
 impl Chunk {
@@ -147,11 +149,21 @@ pub(crate) struct Packed {
     pub chunks: Vec<Chunk>,
     /// Single records that exceed `batch_bytes_max`, left out of the chunks.
     pub oversized: Vec<(i64, usize)>,
+    /// Records that cannot be decoded, left out of the chunks.
+    pub unreadable: Vec<Unreadable>,
     /// Stored bytes that were read and used.
     pub stored_bytes: usize,
     pub records: u64,
     /// Some were stamped by a clock that nobody set, and how wrong it was is not known yet.
     pub waits_for_clock: bool,
+}
+
+/// Offsets `from..next` of a stored batch that cannot be decoded, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub from: i64,
+    pub next: i64,
+    pub reason: String,
 }
 
 /// Who a partition's batches come from, in central's eyes.
@@ -255,6 +267,8 @@ pub(crate) enum Output {
     Send(ProduceRequest),
     /// Everything before the offset is in central or in `_dead_letter`.
     Progress(TopicPartition, i64),
+    /// So many records before the next mark are nowhere: for the loss ledger.
+    Lost(TopicPartition, u64),
     /// Append these records to `_dead_letter`; answered by `handle_dead_lettered`.
     DeadLetter {
         tp: TopicPartition,
@@ -299,6 +313,11 @@ pub(crate) enum Note {
         topic: String,
         partition: u32,
         reason: &'static str,
+    },
+    Undecodable {
+        topic: String,
+        partition: u32,
+        range: Unreadable,
     },
     Rejected {
         topic: String,

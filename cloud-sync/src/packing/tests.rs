@@ -63,7 +63,7 @@ fn run(batches: &[RecordBatch], request: &ReadRequest) -> Packed {
         mends: Arc::default(),
     };
     let mut merger = Merger::new(Compression::Zstd);
-    pack(batches, request, &packing, &mut merger).unwrap()
+    pack(batches, request, &packing, &mut merger)
 }
 
 /// Every record comes out once, whole and where its run says; chunks are contiguous.
@@ -212,7 +212,7 @@ fn the_source_header_names_site_topic_partition_and_offset() {
     };
     let mut merger = Merger::new(Compression::None);
     let batches = stored(41, &[2], 5);
-    let packed = pack(&batches, &request(41), &packing, &mut merger).unwrap();
+    let packed = pack(&batches, &request(41), &packing, &mut merger);
     let batch = packed.chunks[0].batch.clone().unwrap();
     let last = batch.records(1 << 20).unwrap().last().unwrap().unwrap().1;
     let header = last.headers.last().unwrap();
@@ -228,7 +228,7 @@ fn stamps(batches: &[RecordBatch], mends: &[Mend]) -> (Vec<(i64, i64)>, bool) {
         mends: mends.into(),
     };
     let mut merger = Merger::new(Compression::Zstd);
-    let packed = pack(batches, &request(0), &packing, &mut merger).unwrap();
+    let packed = pack(batches, &request(0), &packing, &mut merger);
     let mut found = Vec::new();
     for chunk in &packed.chunks {
         let batch = chunk.batch.clone().unwrap();
@@ -285,7 +285,92 @@ fn batches_that_need_no_mending_pass_as_they_are() {
         mends: [later].into(),
     };
     let mut merger = Merger::new(Compression::Zstd);
-    let packed = pack(&large, &request(0), &packing, &mut merger).unwrap();
+    let packed = pack(&large, &request(0), &packing, &mut merger);
     let sent = packed.chunks[0].batch.clone().unwrap();
     assert_eq!(sent.bytes()[61..], large[0].bytes()[61..]);
+}
+
+/// A batch whose checksum is right and whose records end in garbage after `good` of them.
+pub(crate) fn damaged(first: i64, count: i64, good: usize) -> RecordBatch {
+    let mut builder = BatchBuilder::new(Compression::None);
+    for offset in first..first + count {
+        let key = Some("k".into());
+        builder.push(&Record {
+            key,
+            ..record(offset, 20)
+        });
+    }
+    let mut bytes = builder.build(first, 0).bytes().to_vec();
+    let record_bytes = (bytes.len() - 61) / count as usize;
+    bytes[61 + good * record_bytes..].fill(0xff);
+    checksummed(bytes)
+}
+
+fn checksummed(mut bytes: Vec<u8>) -> RecordBatch {
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    RecordBatch::parse(bytes.into()).unwrap()
+}
+
+#[test]
+fn what_cannot_be_decoded_goes_as_it_is_while_nothing_must_be_changed() {
+    let batches = [
+        stored(0, &[2], 20),
+        vec![damaged(2, 5, 2)],
+        stored(7, &[3], 20),
+    ]
+    .concat();
+    let packed = run(&batches, &request(0));
+    assert_eq!(packed.unreadable, []);
+    let ends: Vec<_> = packed
+        .chunks
+        .iter()
+        .map(|c| (c.next, c.records()))
+        .collect();
+    assert_eq!(
+        ends,
+        [(2, 2), (7, 5), (10, 3)],
+        "central judges it, not its neighbours"
+    );
+}
+
+#[test]
+fn where_it_must_be_changed_its_good_records_go_and_the_rest_is_told() {
+    let batches = [
+        stored(0, &[2], 20),
+        vec![damaged(2, 5, 2)],
+        stored(7, &[3], 20),
+    ]
+    .concat();
+    let cut = ReadRequest {
+        chunk_records_max: 4,
+        ..request(0)
+    };
+    let packed = run(&batches, &cut);
+    let chunks = packed.chunks.iter();
+    let chunks: Vec<_> = chunks
+        .map(|c| (c.next, c.records(), c.unreadable))
+        .collect();
+    assert_eq!(chunks, [(2, 2, 0), (4, 2, 0), (7, 0, 3), (10, 3, 0)]);
+    let range = &packed.unreadable[0];
+    assert_eq!((range.from, range.next), (4, 7));
+    assert!(!range.reason.is_empty());
+}
+
+#[test]
+fn a_batch_that_cannot_be_decompressed_is_left_out_whole() {
+    let mut bytes = damaged(3, 5, 5).bytes().to_vec();
+    bytes[22] |= 1; // says gzip, and is not
+    let batch = checksummed(bytes);
+    let cut = ReadRequest {
+        chunk_records_max: 4,
+        skip: Arc::new([4].into()),
+        ..request(3)
+    };
+    let packed = run(&[batch], &cut);
+    assert_eq!(packed.chunks.len(), 1);
+    assert_eq!(
+        packed.chunks[0].unreadable, 4,
+        "one of them is a dead letter already"
+    );
 }

@@ -22,6 +22,8 @@ pub enum LossCause {
     DiskLoss,
     /// The topic was deleted.
     TopicDeleted,
+    /// A batch that nobody can read: whoever made it, made it so.
+    Undecodable,
 }
 
 impl LossCause {
@@ -35,12 +37,13 @@ impl LossCause {
             LossCause::Expired => "expired",
             LossCause::DiskLoss => "disk_loss",
             LossCause::TopicDeleted => "topic_deleted",
+            LossCause::Undecodable => "undecodable",
         }
     }
 
-    /// Whether somebody decided it (a limit, a setting), unlike a disk that lost it.
+    /// Whether somebody decided it (a limit, a setting), unlike a disk that lost it or a batch that is damaged.
     pub fn is_on_purpose(self) -> bool {
-        self != LossCause::DiskLoss
+        !matches!(self, LossCause::DiskLoss | LossCause::Undecodable)
     }
 }
 

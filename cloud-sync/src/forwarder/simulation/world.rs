@@ -301,6 +301,7 @@ impl World {
                     },
                 ),
                 Output::Send(request) => self.send(request),
+                Output::Lost(tp, records) => panic!("{tp:?}: {records} records are lost"),
                 Output::Progress(tp, next) => self.progress(tp, next),
                 Output::DeadLetter { tp, letters } => {
                     let letters = letters.into_iter().map(|(offset, _)| offset).collect();
@@ -523,7 +524,7 @@ impl World {
             mends: Arc::default(),
         };
         let mut merger = kafka_wire::Merger::new(Compression::None);
-        ReadOutcome::Packed(pack(&some, request, &packing, &mut merger).unwrap())
+        ReadOutcome::Packed(pack(&some, request, &packing, &mut merger))
     }
 }
 
