@@ -7,7 +7,8 @@
 //! ```
 //! A sealed slice is opened on demand and closed when others were used since. No lock is held
 //! while a slice is read; the one around opening is per store, since opening is rare and must not
-//! happen twice for one slice.
+//! happen twice for one slice. The newest slice needs none of that: neither its writer nor its
+//! readers wait for an older one being opened or closed.
 
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -23,6 +24,9 @@ use crate::{Disk, DiskError, Entry};
 pub struct Shared<D: Disk> {
     pub disk: D,
     catalog: RwLock<Catalog>,
+    /// Slices that are written or not sealed yet; closed by the store only.
+    held: Mutex<Vec<(u64, Arc<D::Slice>)>>,
+    /// Locked before `held` where both are.
     open: Mutex<OpenSlices<D>>,
     reopened: Condvar,
     indexes: Mutex<Lru<Arc<SliceIndex>>>,
@@ -31,8 +35,6 @@ pub struct Shared<D: Disk> {
 }
 
 struct OpenSlices<D: Disk> {
-    /// Slices that are written or not sealed yet; closed by the store only.
-    held: Vec<(u64, Arc<D::Slice>)>,
     recent: Lru<Arc<D::Slice>>,
     /// Evicted, but perhaps still in a reader's hands: it cannot be opened twice.
     evicted: Vec<(u64, Weak<D::Slice>)>,
@@ -86,8 +88,8 @@ impl<D: Disk> Shared<D> {
         Shared {
             disk,
             catalog: RwLock::new(catalog),
+            held: Mutex::default(),
             open: Mutex::new(OpenSlices {
-                held: Vec::new(),
                 recent: Lru::new(slices_open_max),
                 evicted: Vec::new(),
                 shut: Vec::new(),
@@ -130,7 +132,7 @@ impl<D: Disk> Shared<D> {
 
     /// Keeps a slice open until [`shut`](Shared::shut).
     pub fn hold(&self, number: u64, slice: Arc<D::Slice>) {
-        lock(&self.open).held.push((number, slice));
+        lock(&self.held).push((number, slice));
     }
 
     /// Closes a slice and keeps readers waiting until [`reopen`](Shared::reopen); false when a
@@ -156,21 +158,21 @@ impl<D: Disk> Shared<D> {
     }
 
     fn release(&self, number: u64) -> bool {
+        let mut slices = Vec::new();
         let mut open = lock(&self.open);
-        let mut slices: Vec<Arc<D::Slice>> = open.recent.remove(number).into_iter().collect();
-        open.held.retain(|(held, slice)| {
+        slices.extend(open.recent.remove(number));
+        lock(&self.held).retain(|(held, slice)| {
             if *held == number {
                 slices.push(Arc::clone(slice));
             }
             *held != number
         });
-        for slice in slices {
-            let weak = Arc::downgrade(&slice);
-            drop(slice);
-            if weak.strong_count() > 0 {
-                open.evicted.push((number, weak));
-            }
-        }
+        let weak = slices.iter().map(|slice| (number, Arc::downgrade(slice)));
+        open.evicted.extend(weak);
+        drop(open);
+        // Closing one syncs it: appends and reads of other slices do not wait for that.
+        drop(slices);
+        let mut open = lock(&self.open);
         open.evicted.retain(|(_, slice)| slice.strong_count() > 0);
         lock(&self.indexes).remove(number);
         !open.evicted.iter().any(|(evicted, _)| *evicted == number)
@@ -178,12 +180,16 @@ impl<D: Disk> Shared<D> {
 
     /// A slice, opened if need be.
     pub fn slice(&self, number: u64) -> Result<Arc<D::Slice>, DiskError> {
+        let held = lock(&self.held)
+            .iter()
+            .find(|(held, _)| *held == number)
+            .cloned();
+        if let Some((_, slice)) = held {
+            return Ok(slice);
+        }
         let shut = |open: &mut OpenSlices<D>| open.shut.contains(&number);
         let open = self.reopened.wait_while(lock(&self.open), shut);
         let mut open = open.unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, slice)) = open.held.iter().find(|(held, _)| *held == number) {
-            return Ok(Arc::clone(slice));
-        }
         if let Some(slice) = open.recent.get(number) {
             return Ok(slice);
         }
