@@ -108,6 +108,10 @@ pub struct IdentityFile {
     written: Identity,
     synced_at_ms: u64,
     dirty: bool,
+    /// A sync is under way elsewhere: the slot it is about is left alone until it is done.
+    syncing: bool,
+    /// What came since is to be written then.
+    behind: bool,
     /// The file is to be made anew: a sync of it failed.
     failed: bool,
 }
@@ -150,6 +154,8 @@ impl IdentityFile {
             written: Identity::default(),
             synced_at_ms: 0,
             dirty: false,
+            syncing: false,
+            behind: false,
             failed,
         }
     }
@@ -166,6 +172,10 @@ impl IdentityFile {
         self.written = identity;
         self.counter += 1;
         self.dirty = true;
+        if self.syncing {
+            self.behind = true;
+            return;
+        }
         if self.failed {
             return;
         }
@@ -179,9 +189,10 @@ impl IdentityFile {
     }
 
     /// Makes what was written durable. A file whose sync failed is not trusted again: a new one
-    /// takes its place.
+    /// takes its place. Not while a sync is under way elsewhere.
     pub fn sync<D: Disk>(&mut self, disk: &D) -> Result<(), DiskError> {
-        if !self.failed && disk.sync_file(FILE).is_ok() {
+        assert!(!self.syncing, "the identity file is being synced");
+        if !self.failed && sync(disk).is_ok() {
             if self.dirty {
                 self.synced_slot = 1 - self.synced_slot;
             }
@@ -198,6 +209,27 @@ impl IdentityFile {
         Ok(())
     }
 
+    /// A sync elsewhere begins; [`end_sync`](IdentityFile::end_sync) tells what came of it.
+    pub fn begin_sync(&mut self) {
+        self.syncing = true;
+    }
+
+    /// The outcome of that sync. What came meanwhile goes to the other slot.
+    pub fn end_sync<D: Disk>(&mut self, disk: &D, synced: &Result<(), DiskError>) {
+        self.syncing = false;
+        match synced {
+            Ok(()) => {
+                self.synced_slot = 1 - self.synced_slot;
+                self.dirty = false;
+                self.synced_at_ms = disk.now_ms();
+            }
+            Err(_) => self.failed = true,
+        }
+        if std::mem::take(&mut self.behind) {
+            self.write(disk, self.written);
+        }
+    }
+
     /// Has the next sync make the file anew.
     pub fn renew(&mut self) {
         self.failed = true;
@@ -210,8 +242,13 @@ impl IdentityFile {
 
     /// Whether something written waits for a sync for a second or more.
     pub fn sync_is_due(&self, now_ms: u64) -> bool {
-        self.dirty && now_ms.saturating_sub(self.synced_at_ms) >= SYNC_INTERVAL_MS
+        self.dirty && !self.syncing && now_ms.saturating_sub(self.synced_at_ms) >= SYNC_INTERVAL_MS
     }
+}
+
+/// Makes what was written durable, wherever this is called from.
+pub fn sync<D: Disk>(disk: &D) -> Result<(), DiskError> {
+    disk.sync_file(FILE)
 }
 
 /// What nobody waits for is synced this often.

@@ -10,7 +10,7 @@ use crate::scan::{self, Found};
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex, Summary};
 use crate::value::{self, FLAG_REDUCED};
-use crate::{Disk, DiskError, LostRange, TopicPartition};
+use crate::{Checkpoint, Disk, DiskError, LostRange, TopicPartition, checkpoint, identity};
 
 /// A piece of work. Numbers of new slices are given by the store.
 pub enum Job {
@@ -37,6 +37,10 @@ pub enum Job {
         number: u64,
         starts: Arc<BTreeMap<TopicPartition, i64>>,
     },
+    /// Writes a checkpoint.
+    Checkpoint(Checkpoint),
+    /// Makes what was written to the identity file durable.
+    SyncIdentity,
 }
 
 /// A slice to copy, as the catalog knows it.
@@ -70,6 +74,14 @@ pub enum Outcome<D: Disk> {
         old: Vec<u64>,
         copied: Option<(u64, Box<Summary>)>,
     },
+    Checkpoint {
+        index: u64,
+        saved: Result<u64, DiskError>,
+    },
+    IdentitySynced {
+        synced: Result<(), DiskError>,
+        took_us: u64,
+    },
     Failed {
         job: Job,
         error: DiskError,
@@ -86,6 +98,8 @@ impl Job {
             Job::Quarantine { number } => format!("moving slice {number} aside"),
             Job::Rescue { source, .. } => format!("copying slice {}", source.number),
             Job::Rewrite { sources, .. } => format!("rewriting {} slices", sources.len()),
+            Job::Checkpoint(_) => "writing a checkpoint".into(),
+            Job::SyncIdentity => "syncing the identity file".into(),
         }
     }
 }
@@ -115,6 +129,17 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
             number,
             starts,
         } => rewrite(shared, sources, *number, starts),
+        Job::Checkpoint(checkpoint) => Ok(Outcome::Checkpoint {
+            index: checkpoint.index,
+            saved: checkpoint::save(&shared.disk, checkpoint)
+                .map(|()| checkpoint.data.len() as u64),
+        }),
+        Job::SyncIdentity => {
+            let before_us = shared.disk.now_us();
+            let synced = identity::sync(&shared.disk);
+            let took_us = shared.disk.now_us() - before_us;
+            Ok(Outcome::IdentitySynced { synced, took_us })
+        }
     };
     done.unwrap_or_else(|error| Outcome::Failed { job, error })
 }

@@ -1,6 +1,6 @@
 //! What a store tells about itself: how it came up, what it holds, what it did.
 
-use crate::{Checkpoint, HardState, TopicPartition};
+use crate::{Checkpoint, HardState, PersistError, TopicPartition};
 
 /// How a store came up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub struct Maintained {
     pub lost: Vec<LostRange>,
     /// Folders moved aside since the last call.
     pub quarantined: Vec<String>,
+    /// Checkpoints written since the last call, by index, or why one was not.
+    pub checkpoints: Vec<(u64, Result<(), PersistError>)>,
     /// There is more to do; call again soon.
     pub more: bool,
     /// What may still be appended, as in [`Usage`].

@@ -501,15 +501,35 @@ impl<D: Disk> Store<D> {
             self.room.give_up_ballast(&self.shared.disk);
             saved = checkpoint::save(&self.shared.disk, checkpoint);
         }
-        saved.map_err(|error| self.refused(&error))?;
-        self.checkpoint_index = self.checkpoint_index.max(checkpoint.index);
-        self.room.grow(checkpoint.data.len() as u64);
+        let saved = saved.map(|()| checkpoint.data.len() as u64);
+        self.note_checkpoint(checkpoint.index, saved)
+    }
+
+    /// The same beside the appends, which would wait for two syncs otherwise:
+    /// [`maintain`](Store::maintain) does it and tells when it is done. One that waits is replaced
+    /// by a later one.
+    pub fn save_checkpoint_later(&mut self, checkpoint: Checkpoint) {
+        self.upkeep.save_later(checkpoint);
+    }
+
+    pub(crate) fn note_checkpoint(
+        &mut self,
+        index: u64,
+        saved: Result<u64, DiskError>,
+    ) -> Result<(), PersistError> {
+        if saved == Err(DiskError::Full) {
+            // The next try has the room.
+            self.room.give_up_ballast(&self.shared.disk);
+        }
+        let bytes = saved.map_err(|error| self.refused(&error))?;
+        self.checkpoint_index = self.checkpoint_index.max(index);
+        self.room.grow(bytes);
         self.upkeep.look_again();
         let mut catalog = self.shared.catalog_mut();
-        if catalog.last_index < checkpoint.index {
+        if catalog.last_index < index {
             // A checkpoint from a peer, ahead of this log: the log begins anew behind it.
-            catalog.first_index = checkpoint.index + 1;
-            catalog.last_index = checkpoint.index;
+            catalog.first_index = index + 1;
+            catalog.last_index = index;
         }
         Ok(())
     }
@@ -522,6 +542,7 @@ impl<D: Disk> Store<D> {
     }
 
     pub(crate) fn sync_identity(&mut self) -> Result<(), PersistError> {
+        self.finish_identity_sync();
         let before_us = self.shared.disk.now_us();
         let synced = self.identity.sync(&self.shared.disk);
         self.stats.note_sync(self.shared.disk.now_us() - before_us);

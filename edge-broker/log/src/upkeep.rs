@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, SliceEntry};
 use crate::jobs::{self, Job, Outcome, Source};
 use crate::shared::Shared;
 use crate::slice_index::Summary;
-use crate::{Disk, DiskError, LostRange, Maintained, Store};
+use crate::{Checkpoint, Disk, DiskError, LostRange, Maintained, Store};
 
 /// What is under way and what waits.
 pub struct Upkeep<D: Disk> {
@@ -25,6 +25,7 @@ pub struct Upkeep<D: Disk> {
     worker: Option<Worker<D>>,
     running: Option<Running>,
     gone: Vec<Gone>,
+    checkpoint: Option<Checkpoint>,
     failures: u32,
     not_before_ms: u64,
     looked_at_ms: u64,
@@ -48,6 +49,7 @@ struct Gone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Running {
     Prepare,
+    SyncIdentity,
     Other,
 }
 
@@ -109,6 +111,7 @@ impl<D: Disk> Upkeep<D> {
             worker: None,
             running: None,
             gone: Vec::new(),
+            checkpoint: None,
             failures: 0,
             not_before_ms: 0,
             looked_at_ms: 0,
@@ -127,6 +130,11 @@ impl<D: Disk> Upkeep<D> {
         });
     }
 
+    /// Writes a checkpoint, when there is time.
+    pub fn save_later(&mut self, checkpoint: Checkpoint) {
+        self.checkpoint = Some(checkpoint);
+    }
+
     /// What retention looks at has changed.
     pub fn look_again(&mut self) {
         self.stale = true;
@@ -136,7 +144,8 @@ impl<D: Disk> Upkeep<D> {
 impl<D: Disk> Store<D> {
     pub(crate) fn do_upkeep(&mut self) -> Maintained {
         let now_ms = self.shared.disk.now_ms();
-        if self.identity.sync_is_due(now_ms)
+        if self.identity.is_failed()
+            && self.identity.sync_is_due(now_ms)
             && let Err(error) = self.sync_identity()
         {
             log::error!("identity file is not synced: {error}");
@@ -151,8 +160,7 @@ impl<D: Disk> Store<D> {
         }
         let mut more = false;
         if self.upkeep.running.is_none()
-            && now_ms >= self.upkeep.not_before_ms
-            && let Some(job) = self.choose()
+            && let Some(job) = self.choose(now_ms)
         {
             self.hand_over(job);
             more = self.upkeep.running.is_none() && self.upkeep.failures == 0;
@@ -162,6 +170,13 @@ impl<D: Disk> Store<D> {
             append_bytes_left: self.append_bytes_left(),
             filesystem_full: self.room.filesystem_full(),
             ..std::mem::take(&mut self.upkeep.report)
+        }
+    }
+
+    /// Waits for a sync of the identity file that is under way.
+    pub(crate) fn finish_identity_sync(&mut self) {
+        if self.upkeep.running == Some(Running::SyncIdentity) {
+            self.collect(true);
         }
     }
 
@@ -187,24 +202,32 @@ impl<D: Disk> Store<D> {
     fn hand_over(&mut self, job: Job) {
         self.upkeep.running = Some(match job {
             Job::Prepare { .. } => Running::Prepare,
+            Job::SyncIdentity => Running::SyncIdentity,
             _ => Running::Other,
         });
-        if self.upkeep.background {
-            if self.upkeep.worker.is_none() {
-                self.upkeep.worker = Worker::start(Arc::clone(&self.shared)).ok();
-            }
-            if let Some(worker) = self.upkeep.worker.as_ref()
-                && let Some(jobs) = worker.jobs.as_ref()
-                && jobs.send(job).is_ok()
-            {
-                return;
-            }
-            self.upkeep.running = None;
-            return;
-        }
+        let job = match self.give_to_worker(job) {
+            None => return,
+            Some(job) => job,
+        };
         let outcome = jobs::run(&self.shared, job);
         self.upkeep.running = None;
         self.note(outcome);
+    }
+
+    /// Gives a job to the thread; back it comes where there is none.
+    fn give_to_worker(&mut self, job: Job) -> Option<Job> {
+        if self.upkeep.background && self.upkeep.worker.is_none() {
+            self.upkeep.worker = Worker::start(Arc::clone(&self.shared)).ok();
+        }
+        let jobs = self
+            .upkeep
+            .worker
+            .as_ref()
+            .and_then(|worker| worker.jobs.as_ref());
+        match jobs {
+            Some(jobs) => jobs.send(job).err().map(|unsent| unsent.0),
+            None => Some(job),
+        }
     }
 
     /// Takes note of the job that ended, if one did.
@@ -225,8 +248,18 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// What is most urgent.
-    fn choose(&mut self) -> Option<Job> {
+    /// What is most urgent. What may fail for long has its pauses, the rest never waits for it.
+    fn choose(&mut self, now_ms: u64) -> Option<Job> {
+        if let Some(checkpoint) = self.upkeep.checkpoint.take() {
+            return Some(Job::Checkpoint(checkpoint));
+        }
+        if self.identity.sync_is_due(now_ms) && !self.identity.is_failed() {
+            self.identity.begin_sync();
+            return Some(Job::SyncIdentity);
+        }
+        if now_ms < self.upkeep.not_before_ms {
+            return None;
+        }
         if self.next_slice_is_due() {
             return Some(Job::Prepare {
                 number: self.take_number(),
@@ -262,14 +295,15 @@ impl<D: Disk> Store<D> {
         self.mostly_dead().filter(|_| settled)
     }
 
+    /// A store that has just filled one slice may fill the next before the old one is sealed, so
+    /// then the one after it comes first.
     fn next_slice_is_due(&self) -> bool {
-        let used_percent =
-            |active: &crate::store::Active<D>| active.stored_bytes * 100 / self.config.slice_bytes;
-        self.next.is_none()
-            && self
-                .active
-                .as_ref()
-                .is_some_and(|active| used_percent(active) >= PREPARE_AT_PERCENT)
+        let Some(active) = self.active.as_ref().filter(|_| self.next.is_none()) else {
+            return false;
+        };
+        let used_percent = active.stored_bytes * 100 / self.config.slice_bytes;
+        let catalog = self.shared.catalog();
+        used_percent >= PREPARE_AT_PERCENT || catalog.slices().any(|e| self.to_seal(e))
     }
 
     /// A slice that is damaged or poisoned; it is not written from then on.
@@ -285,12 +319,15 @@ impl<D: Disk> Store<D> {
         source
     }
 
-    fn unsealed(&self) -> Option<Job> {
+    /// Filled, and not closed for good yet.
+    fn to_seal(&self, entry: &SliceEntry) -> bool {
         let active = self.active.as_ref().map(|active| active.number);
+        !entry.sealed() && Some(entry.number) != active
+    }
+
+    fn unsealed(&self) -> Option<Job> {
         let catalog = self.shared.catalog();
-        let entry = catalog
-            .slices()
-            .find(|e| !e.sealed() && Some(e.number) != active)?;
+        let entry = catalog.slices().find(|e| self.to_seal(e))?;
         let index = entry.live.clone()?;
         let summary = Box::new(entry.summary.clone());
         Some(Job::Seal {
@@ -387,6 +424,15 @@ impl<D: Disk> Store<D> {
             }
             Outcome::Rescued { old, copied, lost } => self.note_rescued(old, copied, lost),
             Outcome::Rewritten { old, copied } => self.note_rewritten(&old, copied),
+            // These two have their own ways to be tried again.
+            Outcome::Checkpoint { index, saved } => {
+                let saved = self.note_checkpoint(index, saved);
+                return self.upkeep.report.checkpoints.push((index, saved));
+            }
+            Outcome::IdentitySynced { synced, took_us } => {
+                self.stats.note_sync(took_us);
+                return self.identity.end_sync(&self.shared.disk, &synced);
+            }
             Outcome::Failed { job, error } => self.note_failed(job, &error),
         }
         if !failed {

@@ -221,6 +221,30 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_checkpoint_beside_the_appends_tells_when_it_is_done() {
+    let disk = MemDisk::new(5);
+    let (mut store, _) = Store::open(disk.clone(), small()).unwrap();
+    append(&mut store, 1..4, 100);
+    let data = Bytes::from_static(b"state");
+    let checkpoint = |index| Checkpoint {
+        index,
+        term: 1,
+        data: data.clone(),
+    };
+    store.save_checkpoint_later(checkpoint(2));
+    disk.fail_syncs(1);
+    let failed = store.maintain().checkpoints;
+    assert!(matches!(
+        failed[..],
+        [(2, Err(PersistError::Poisoned { .. }))]
+    ));
+    store.save_checkpoint_later(checkpoint(3));
+    assert_eq!(store.maintain().checkpoints, [(3, Ok(()))]);
+    let (_, recovery) = Store::open(disk.power_cut(), small()).unwrap();
+    assert_eq!(recovery.checkpoint, Some(checkpoint(3)));
+}
+
+#[test]
 fn the_stores_own_limit_leaves_room_for_what_makes_room() {
     let disk = MemDisk::new(5);
     let config = StoreConfig {

@@ -184,7 +184,12 @@ fn live(
                 let data = Bytes::from_static(b"state");
                 // What is in a checkpoint is committed and never overwritten, saved or not.
                 model.checkpoint = index;
-                let _ = store.save_checkpoint(&Checkpoint { index, term, data });
+                let checkpoint = Checkpoint { index, term, data };
+                if rng.bool() {
+                    let _ = store.save_checkpoint(&checkpoint);
+                } else {
+                    store.save_checkpoint_later(checkpoint);
+                }
             }
             _ => {
                 let entries = propose(rng, model, term);

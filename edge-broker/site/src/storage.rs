@@ -83,14 +83,10 @@ pub(crate) fn run<D: Disk>(mut store: Store<D>, jobs: &Jobs, shared: &Shared) {
             }
             None => true,
         };
-        let overdue = maintained_at.elapsed() >= Duration::from_millis(2 * MAINTAIN_MS);
+        let overdue = maintained_at.elapsed() >= Duration::from_millis(MAINTAIN_MS);
         if idle || overdue {
-            let maintained = store.maintain();
-            more = maintained.more;
+            more = maintain(&mut store, shared);
             maintained_at = Instant::now();
-            if !maintained.lost.is_empty() || !maintained.quarantined.is_empty() {
-                shared.inbox.post(Event::Maintained(Box::new(maintained)));
-            }
         }
         if reported_at.elapsed() >= Duration::from_millis(REPORT_MS) {
             reported_at = Instant::now();
@@ -98,6 +94,22 @@ pub(crate) fn run<D: Disk>(mut store: Store<D>, jobs: &Jobs, shared: &Shared) {
         }
     }
     store.close();
+}
+
+/// A piece of the slow work; whether there is more of it.
+fn maintain<D: Disk>(store: &mut Store<D>, shared: &Shared) -> bool {
+    let mut maintained = store.maintain();
+    for (index, outcome) in maintained.checkpoints.drain(..) {
+        if let Err(error) = &outcome {
+            log::warn!("checkpoint failed, tried again later: {error}");
+        }
+        shared.inbox.post(Event::CheckpointSaved(index, outcome));
+    }
+    let more = maintained.more;
+    if !maintained.lost.is_empty() || !maintained.quarantined.is_empty() {
+        shared.inbox.post(Event::Maintained(Box::new(maintained)));
+    }
+    more
 }
 
 fn work<D: Disk>(store: &mut Store<D>, job: Job, shared: &Shared) {
@@ -112,15 +124,7 @@ fn work<D: Disk>(store: &mut Store<D>, job: Job, shared: &Shared) {
             }
             shared.inbox.post(Event::Persisted(job.number, outcome, us));
         }
-        Job::Checkpoint(checkpoint) => {
-            let outcome = store.save_checkpoint(&checkpoint);
-            if let Err(error) = &outcome {
-                log::warn!("checkpoint failed, tried again later: {error}");
-            }
-            shared
-                .inbox
-                .post(Event::CheckpointSaved(checkpoint.index, outcome));
-        }
+        Job::Checkpoint(checkpoint) => store.save_checkpoint_later(checkpoint),
         Job::Starts(starts) => store.set_starts(&starts),
         Job::Fetch(fetch) => {
             let (from, to) = (fetch.from_index, fetch.to_index);

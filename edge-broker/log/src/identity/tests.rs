@@ -47,6 +47,44 @@ fn what_was_synced_survives_any_tear() {
 }
 
 #[test]
+fn what_was_synced_elsewhere_survives_any_tear_of_what_came_meanwhile() {
+    for seed in 0..500 {
+        let disk = MemDisk::new(seed);
+        let (mut file, _) = IdentityFile::load(&disk).unwrap();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        file.write(&disk, numbered(1));
+        file.sync(&disk).unwrap();
+        let (mut term, mut promised) = (1, 1);
+        for _ in 0..rng.u64(1..6) {
+            term += 1;
+            file.write(&disk, numbered(term));
+            let syncing = term;
+            file.begin_sync();
+            // The sync happens before, between or after what comes meanwhile.
+            let at = rng.u64(..3);
+            for step in 0..3 {
+                if step == at {
+                    sync(&disk).unwrap();
+                }
+                term += 1;
+                file.write(&disk, numbered(term));
+            }
+            if rng.bool() {
+                file.end_sync(&disk, &Ok(()));
+                promised = syncing;
+            } else {
+                break;
+            }
+        }
+        let found = loaded(&disk.power_cut()).hard_state.term;
+        assert!(
+            (promised..=term).contains(&found),
+            "seed {seed}: {promised} {found} {term}"
+        );
+    }
+}
+
+#[test]
 fn a_failed_sync_gives_the_file_up_for_a_new_one() {
     for seed in 0..50 {
         let disk = MemDisk::new(seed);

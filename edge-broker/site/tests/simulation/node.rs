@@ -255,7 +255,11 @@ impl Node {
             }
         }
         if self.rng.u8(..4) == 0 {
-            let maintained = up.store.maintain();
+            let mut maintained = up.store.maintain();
+            for (index, outcome) in maintained.checkpoints.drain(..) {
+                seen.checkpoints += u64::from(outcome.is_ok());
+                up.core.handle_checkpoint_saved(now, index, &outcome);
+            }
             if crate::tracing()
                 && (maintained.sealed, maintained.dropped, maintained.rewritten) != (0, 0, 0)
             {
@@ -268,10 +272,7 @@ impl Node {
             up.store.set_starts(&starts);
         }
         if let Some(checkpoint) = up.checkpoint.take() {
-            let outcome = up.store.save_checkpoint(&checkpoint);
-            seen.checkpoints += u64::from(outcome.is_ok());
-            up.core
-                .handle_checkpoint_saved(now, checkpoint.index, &outcome);
+            up.store.save_checkpoint_later(checkpoint);
         }
         if let Some(fetch) = up.fetch.take() {
             let read = up
