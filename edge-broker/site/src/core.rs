@@ -480,11 +480,12 @@ impl<T> SiteCore<T> {
         self.out.pop_front()
     }
 
-    /// No more appends; what waits is committed at once, then a checkpoint is written.
+    /// No more appends; what waits is committed at once, then a checkpoint is written. One that
+    /// fails is not repeated: without it the next start only takes longer.
     pub fn handle_stop(&mut self, now: Now) {
         self.stopping = true;
         self.advance(now);
-        if self.pending.queue.is_empty() {
+        if self.pending.queue.is_empty() && self.checkpoints.cooled {
             self.save_checkpoint(true);
         }
     }
@@ -492,7 +493,8 @@ impl<T> SiteCore<T> {
     /// Whether everything handed in has an outcome and nothing is being written.
     pub fn is_idle(&self) -> bool {
         let waits = !self.pending.queue.is_empty() || !self.controls.is_empty();
-        let writes = self.persisting.flying.is_some() || !self.persisting.queued.entries.is_empty();
+        let queued = !self.persisting.queued.entries.is_empty() && self.halted.is_none();
+        let writes = self.persisting.flying.is_some() || queued;
         !waits && !writes && self.inflight.is_empty() && !self.checkpoints.saving
     }
 

@@ -12,6 +12,9 @@ use crate::shared::Shared;
 use crate::status::{SiteStatus, StorageStatus, SyncStatus, TopicStatus, WearStatus};
 use crate::storage::{Job, Jobs};
 
+/// A disk that fails while the site is being stopped is tried again for so long.
+const STOP_MAX: Duration = Duration::from_secs(4);
+
 /// Reads the clocks: monotonic since boot, and the wall.
 #[derive(Clone)]
 pub(crate) struct Clock {
@@ -45,7 +48,7 @@ pub(crate) struct SiteLoop {
     /// When the clock was last looked at, and what it showed then for the moment of the boot.
     pub clock_seen: Option<(u64, i64)>,
     pub persist_us: Durations,
-    pub stopping: bool,
+    pub stopping_since: Option<Instant>,
     pub begun_ms: u64,
 }
 
@@ -67,17 +70,25 @@ impl SiteLoop {
                 .deadline_ms(now)
                 .map(|at| Instant::now() + Duration::from_millis(at.saturating_sub(now.mono_ms)));
             // While stopping, the disk may be failing: look again, do not wait for ever.
-            let deadline = match self.stopping {
-                true => Some(Instant::now() + Duration::from_millis(100)),
-                false => deadline,
+            let deadline = match self.stopping_since {
+                Some(_) => Some(Instant::now() + Duration::from_millis(100)),
+                None => deadline,
             };
             let drained = self.shared.inbox.drain(deadline);
             self.handle(drained);
             self.carry_out();
-            if self.stopping && self.core.is_idle() {
+            if self.has_stopped() {
                 return;
             }
         }
+    }
+
+    /// Told to, and nothing waits any more; or a failing disk kept it waiting for too long. What
+    /// has no outcome then gets `Unknown` when its ticket goes.
+    fn has_stopped(&self) -> bool {
+        let too_long = |since: Instant| since.elapsed() >= STOP_MAX;
+        self.stopping_since
+            .is_some_and(|since| self.core.is_idle() || too_long(since))
     }
 
     fn handle(&mut self, drained: Drained) {
@@ -97,7 +108,7 @@ impl SiteLoop {
         for event in drained.events {
             self.handle_event(now, event);
         }
-        if self.stopping {
+        if self.stopping_since.is_some() {
             self.core.handle_stop(now);
         }
         self.core.handle_tick(now);
@@ -135,7 +146,9 @@ impl SiteLoop {
             Event::Report(usage) => self.core.handle_disk_report(now, *usage),
             Event::Maintained(maintained) => self.core.handle_maintained(now, &maintained),
             Event::Fetched(entries) => self.core.handle_fetched(now, entries),
-            Event::Stop => self.stopping = true,
+            Event::Stop => {
+                self.stopping_since.get_or_insert_with(Instant::now);
+            }
         }
     }
 

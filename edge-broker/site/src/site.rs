@@ -451,7 +451,7 @@ fn spawn<D: Disk>(
         clock,
         clock_seen: None,
         persist_us: Durations::default(),
-        stopping: false,
+        stopping_since: None,
         begun_ms,
     };
     site_loop.begin();

@@ -254,3 +254,35 @@ fn it_works_on_sled() {
         site.stop().await;
     });
 }
+
+/// The bell of commits also rings when both threads have ended.
+fn threads_end(disk: &MemDisk, break_disk: impl FnOnce(&MemDisk)) -> bool {
+    smol::block_on(async {
+        let (site, _) = Site::open_on(disk.clone(), config()).unwrap();
+        let tp = topic(&site, "a").await.partition(0);
+        append(&site, tp, &["one"]).await;
+        break_disk(disk);
+        let mut watch = site.watch();
+        drop(site);
+        let ended = async {
+            watch.changed().await;
+            true
+        };
+        let patience = async {
+            smol::Timer::after(std::time::Duration::from_secs(10)).await;
+            false
+        };
+        smol::future::or(ended, patience).await
+    })
+}
+
+#[test]
+fn dropping_the_last_handle_ends_the_threads() {
+    assert!(threads_end(&MemDisk::new(1), |_| ()));
+}
+
+#[test]
+fn a_disk_that_is_gone_does_not_keep_the_threads_of_a_dropped_handle() {
+    // Every write of a checkpoint fails at once: repeated without end, it kept both threads busy.
+    assert!(threads_end(&MemDisk::new(1), |disk| disk.crash_after(0)));
+}

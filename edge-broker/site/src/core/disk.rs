@@ -183,6 +183,7 @@ impl<T> SiteCore<T> {
         self.disk.usage = usage;
         self.disk.report_wanted = false;
         self.disk.bytes_since_report = 0;
+        self.checkpoints.cooled = true;
         self.disk.filesystem_full = self.disk.usage.filesystem_full;
         let planned = plan(&Situation {
             state: &self.state,
@@ -344,7 +345,6 @@ impl<T> SiteCore<T> {
 
     /// What maintenance found out.
     pub fn handle_maintained(&mut self, now: Now, maintained: &Maintained) {
-        self.checkpoints.cooled = true;
         for lost in &maintained.lost {
             self.note_lost(now, lost);
             for (tp, from, to) in records_of(lost) {
