@@ -1,0 +1,173 @@
+//! The end of a connection: last appends, acknowledgements, good-bye, will, and its id is free.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use edge_site::Refused;
+use smol::io::{AsyncRead, AsyncWrite};
+
+use super::Connection;
+use super::appending::{UnderWay, Waiting};
+use super::reading::read_some;
+use crate::hub::lock;
+use crate::session::{Cause, Close};
+
+/// How long the last bytes may take to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a closed connection's last appends may wait for room.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long, and how many bytes, a client may take to notice that it was sent away.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(300);
+
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// How long a stopping gateway waits for what is being stored.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// The last words; then the client's will, its subscriptions, its id.
+    pub(super) async fn end(mut self: Box<Self>, close: Close) {
+        let left_by_itself = matches!(close.cause, Cause::Client | Cause::ClientWithWill);
+        self.say_close(&close);
+        self.finish_appends().await;
+        if !(left_by_itself || self.eof) {
+            // Before the good-bye: nothing may follow a DISCONNECT (MQTT 5 §3.14.4).
+            self.finish_acks().await;
+        }
+        if close.cause == Cause::Refused {
+            self.hold_for_repeating(&close).await;
+        }
+        self.session.handle_close(&close);
+        self.flush().await;
+        if close.cause != Cause::Client && !self.eof {
+            self.linger().await;
+        }
+        let hub = self.hub.clone();
+        hub.unsubscribe(&self.mailbox, self.session.subscriptions());
+        // Also where the gateway stops: its clients may not be there when it comes back.
+        if close.cause != Cause::Client
+            && let Some(will) = self.session.take_will()
+        {
+            crate::publish::publish(&hub, will, self.session.client_id()).await;
+        }
+        hub.unregister(&self.mailbox);
+        self.settle_retained().await;
+    }
+
+    async fn hold_for_repeating(&mut self, close: &Close) {
+        let now_ms = self.hub.now_ms();
+        let hold_ms = lock(&self.hub.penalties).hold_ms(now_ms, self.session.client_id());
+        if hold_ms > 0 {
+            log::debug!(
+                "client {} held for {hold_ms} ms: {}",
+                self.name(),
+                close.what
+            );
+            let hold = async {
+                smol::Timer::after(Duration::from_millis(hold_ms)).await;
+            };
+            let mailbox = self.mailbox.clone();
+            let signalled = std::future::poll_fn(|cx| {
+                let mut contents = mailbox.lock();
+                contents.register(cx);
+                if contents.signal.is_some() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            });
+            smol::future::or(hold, signalled).await;
+        }
+    }
+
+    /// What was taken off the socket is handed to the site, though its client is gone.
+    async fn finish_appends(&mut self) {
+        let work = std::future::poll_fn(|cx| {
+            let now_ms = self.hub.now_ms();
+            let _ = self.poll_waiting(cx, now_ms);
+            if self.is_blocked() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        });
+        let timeout = async {
+            smol::Timer::after(APPEND_TIMEOUT).await;
+        };
+        smol::future::or(work, timeout).await;
+    }
+
+    /// What is being stored is acknowledged, if that takes a moment only.
+    async fn finish_acks(&mut self) {
+        let timeout_after = match self.hub.is_stopping() {
+            true => STOP_TIMEOUT,
+            false => FLUSH_TIMEOUT,
+        };
+        let work = std::future::poll_fn(|cx| {
+            let _ = self.poll_tickets(cx, self.hub.now_ms());
+            self.poll_write(cx);
+            match self.session.unacked() {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        });
+        let timeout = async {
+            smol::Timer::after(timeout_after).await;
+        };
+        smol::future::or(work, timeout).await;
+    }
+
+    /// Lets the last bytes leave.
+    async fn flush(&mut self) {
+        let work = std::future::poll_fn(|cx| {
+            self.poll_write(cx);
+            match self.session.transmit().is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        });
+        let timeout = async {
+            smol::Timer::after(FLUSH_TIMEOUT).await;
+        };
+        smol::future::or(work, timeout).await;
+    }
+
+    /// Closing a socket with unread bytes resets it, and the client would never see why.
+    async fn linger(&mut self) {
+        use smol::io::AsyncWriteExt;
+        let work = async {
+            let _ = self.stream.close().await;
+            let mut unread = 0;
+            while unread < LINGER_BYTES_MAX {
+                self.received.clear();
+                match read_some(&mut self.stream, &mut self.received).await {
+                    Ok(count) if count > 0 => unread += count,
+                    _ => break,
+                }
+            }
+        };
+        let timeout = async {
+            smol::Timer::after(LINGER_TIMEOUT).await;
+        };
+        smol::future::or(work, timeout).await;
+    }
+
+    /// The index of retained messages wants to know how the last appends ended.
+    async fn settle_retained(&mut self) {
+        if let Some(Waiting::Room { append, sent }) = self.waiting.take() {
+            // Not appended yet, and now it never will be.
+            drop(append);
+            self.hub.settle(&sent.retained, &Err(Refused::Stopping));
+        }
+        for batch in self.batches.drain(..) {
+            self.hub.settle(&batch.retained, &Err(Refused::Stopping));
+        }
+        for UnderWay { ticket, sent } in self.under_way.drain(..) {
+            if !sent.retained.is_empty() {
+                self.hub.settle(&sent.retained, &ticket.await);
+            }
+        }
+    }
+}
