@@ -4,7 +4,8 @@
 use edge_site::{AckLevel, Appended, Refused};
 
 use super::*;
-use crate::codec::packet::ConnectProperties;
+use crate::codec::packet::{ConnectProperties, Subscribe, SubscribeFilter};
+use crate::message::Message;
 
 const LIMITS: Limits = Limits {
     in_flight_max: 3,
