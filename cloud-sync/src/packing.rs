@@ -204,7 +204,7 @@ impl Packer<'_> {
             Ok(()) => self.flush(&mut building, batch.next_offset()),
             Err((from, error)) => {
                 self.flush(&mut building, from);
-                self.leave_out(batch, error);
+                self.leave_out(batch, &error);
             }
         }
     }
@@ -257,7 +257,7 @@ impl Packer<'_> {
     }
 
     /// The rest of a batch is covered without being sent.
-    fn leave_out(&mut self, batch: &RecordBatch, error: BatchError) {
+    fn leave_out(&mut self, batch: &RecordBatch, error: &BatchError) {
         let (from, next) = (self.pos.max(batch.base_offset()), batch.next_offset());
         self.push(next, Vec::new(), None);
         let wanted = (from..next).filter(|offset| !self.request.skip.contains(offset));
