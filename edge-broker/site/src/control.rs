@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::ClockTrust;
 use crate::ledger::LossCause;
+use crate::link::LinkUse;
 use crate::topics::TopicConfig;
 
 /// The version this program writes and the only one it reads.
@@ -83,6 +84,11 @@ pub enum Control {
         offset_ms: i64,
         /// How far to believe it.
         trust: ClockTrust,
+    },
+    /// Bytes went over the link to central.
+    Link {
+        /// Since the last such entry.
+        used: LinkUse,
     },
 }
 

@@ -32,6 +32,7 @@ use crate::config::SiteConfig;
 use crate::control::Control;
 use crate::error::{Refused, TopicError};
 use crate::ledger::LossCause;
+use crate::link::LinkUse;
 use crate::state::{ApplyError, PartitionState, State};
 use crate::status::{Alarm, Marks};
 use crate::topics::{Topic, TopicTable};
@@ -233,6 +234,8 @@ struct Queued {
 struct Soft {
     progress: BTreeMap<TopicPartition, i64>,
     shed: BTreeMap<(LossCause, Option<TopicId>), u64>,
+    /// By month.
+    link: BTreeMap<u32, LinkUse>,
     controls: Vec<Control>,
     since_ms: Option<u64>,
 }

@@ -17,6 +17,7 @@ use crate::core::TopicOp;
 use crate::error::Refused;
 use crate::error::TopicError;
 use crate::ledger::LossCause;
+use crate::link::LinkUse;
 use crate::status::QueueStatus;
 use crate::ticket::{Spender, Ticket, TicketSpender, ticket};
 use crate::topics::Topic;
@@ -51,12 +52,13 @@ pub(crate) struct Drained {
     pub events: Vec<Event>,
     pub progress: BTreeMap<TopicPartition, i64>,
     pub shed: BTreeMap<(LossCause, Option<TopicId>), u64>,
+    pub link: Vec<LinkUse>,
     pub status_wanted: bool,
 }
 
 impl Drained {
     fn is_empty(&self) -> bool {
-        let counted = self.progress.is_empty() && self.shed.is_empty();
+        let counted = self.progress.is_empty() && self.shed.is_empty() && self.link.is_empty();
         self.appends.is_empty() && self.events.is_empty() && counted && !self.status_wanted
     }
 }

@@ -22,6 +22,7 @@ mod error;
 mod frames;
 mod inbox;
 mod ledger;
+mod link;
 mod recent;
 pub mod retention;
 mod run;
@@ -44,6 +45,7 @@ pub use error::{FrameReadError, OpenError, ReadError, Refused, TopicError};
 pub use frames::FrameReader;
 pub use kafka_wire::{Compression, Header, Record, RecordBatch};
 pub use ledger::{LossCause, LossEntry};
+pub use link::{LinkMonth, LinkUse};
 pub use site::{CommitWatch, Site, TryAppendError};
 pub use status::{
     Alarm, Marks, OpenReport, QueueStatus, SiteStatus, StorageStatus, SyncStatus, TopicStatus,

@@ -105,6 +105,9 @@ impl SiteLoop {
         for ((cause, topic), count) in drained.shed {
             self.core.handle_shed(now, cause, topic, count);
         }
+        for used in drained.link {
+            self.core.handle_link(now, used);
+        }
         for event in drained.events {
             self.handle_event(now, event);
         }
@@ -284,6 +287,7 @@ impl SiteLoop {
                 sync_us_p99: usage.sync_times.p99_us,
             },
             queue: self.shared.inbox.status(),
+            link: core.state().link,
             ledger: core.state().ledger.entries().to_vec(),
             alarms: core.alarms().cloned().collect(),
             open: self.shared.open.clone(),

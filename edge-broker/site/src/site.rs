@@ -22,6 +22,7 @@ use crate::error::{OpenError, ReadError, Refused, TopicError};
 use crate::frames::FrameReader;
 use crate::inbox::{Event, Inbox};
 use crate::ledger::LossCause;
+use crate::link::LinkUse;
 use crate::recent::Recent;
 use crate::run::{Clock, Durations, SiteLoop};
 use crate::shared::{Life, LogReader, Shared};
@@ -309,6 +310,20 @@ impl Site {
             for (tp, offset) in progress {
                 let known = waiting.progress.entry(tp).or_insert(offset);
                 *known = offset.max(*known);
+            }
+        });
+    }
+
+    /// Adds bytes that went over the link to central, durably with one of the next frames.
+    pub async fn record_link(&self, used: LinkUse) {
+        self.shared().inbox.add(|waiting| {
+            // Neighbours of one month are one entry: the list stays as short as the calendar.
+            match waiting.link.last_mut() {
+                Some(last) if last.month == used.month => {
+                    last.sent_bytes += used.sent_bytes;
+                    last.received_bytes += used.received_bytes;
+                }
+                _ => waiting.link.push(used),
             }
         });
     }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clocks;
 use crate::control::{Control, UnknownControl};
 use crate::ledger::{Ledger, LossCause};
+use crate::link::LinkMonth;
 use crate::topics::TopicConfig;
 
 /// Version byte in front of a checkpoint's state.
@@ -144,6 +145,9 @@ pub struct State {
     /// Boots whose clock was not right, and what was stamped meanwhile.
     #[serde(skip)]
     pub clocks: Clocks,
+    /// Bytes on the link to central.
+    #[serde(skip)]
+    pub link: LinkMonth,
 }
 
 /// A part that came to the stored form later: behind the others, missing where an older program
@@ -212,6 +216,7 @@ impl State {
     pub fn encode(&self) -> Bytes {
         let out = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
         let out = postcard::to_extend(&self.clocks, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.link, out).unwrap_or_default();
         assert!(!out.is_empty(), "the state can be encoded");
         Bytes::from(out)
     }
@@ -223,6 +228,7 @@ impl State {
         };
         let (mut state, mut rest) = postcard::take_from_bytes::<State>(rest).ok()?;
         state.clocks = take_later(&mut rest)?;
+        state.link = take_later(&mut rest)?;
         Some(state)
     }
 
@@ -391,6 +397,7 @@ impl State {
                     .add(cause, topic, &name, count, self.site_time_ms);
             }
             Control::Incarnation { store_id, lost } => self.jump(store_id, lost, applied),
+            Control::Link { used } => self.link.add(used),
             Control::Clock {
                 boot_ms,
                 offset_ms,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::ledger::LossEntry;
+use crate::link::LinkMonth;
 use crate::topics::Topic;
 
 /// The name of a gateway for people: lower-case base32 of its store's id (RFC 4648, no padding).
@@ -177,6 +178,8 @@ pub struct SiteStatus {
     pub sync: SyncStatus,
     /// The queue.
     pub queue: QueueStatus,
+    /// Bytes on the link to central this month, as far as they are durable.
+    pub link: LinkMonth,
     /// What was shed, by cause, topic and time range.
     pub ledger: Vec<LossEntry>,
     /// What a person should know.

@@ -47,6 +47,14 @@ fn all() -> Vec<Control> {
             offset_ms: -1,
             trust: ClockTrust::Unsynced,
         },
+        Control::Link {
+            used: LinkUse {
+                month: 1,
+                at_ms: 2,
+                sent_bytes: 3,
+                received_bytes: 300,
+            },
+        },
     ]
 }
 
@@ -74,10 +82,12 @@ fn the_stored_form_does_not_change() {
             (1, 4),
             (1, 5),
             (1, 6),
-            (1, 7)
+            (1, 7),
+            (1, 8)
         ]
     );
     assert_eq!(all()[7].encode()[..], [1, 7, 232, 7, 1, 1]);
+    assert_eq!(all()[8].encode()[..], [1, 8, 1, 4, 3, 172, 2]);
     let created = all()[0].encode();
     let id = [16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5];
     let config = [128, 144, 228, 192, 4, 1, 140, 128, 64, 0, 1, 0, 0];

@@ -392,6 +392,8 @@ impl<T> SiteCore<T> {
                 count,
             });
         }
+        let link = std::mem::take(&mut self.soft.link).into_values();
+        controls.extend(link.map(|used| Control::Link { used }));
         controls.into_iter().map(PendingControl::silent).collect()
     }
 

@@ -6,6 +6,7 @@ use super::{Disk, Flying, LAZY_MS, Output, PendingControl, PersistJob, Persistin
 use crate::append::Now;
 use crate::control::Control;
 use crate::ledger::LossCause;
+use crate::link::LinkUse;
 use crate::retention::{Plan, Situation, plan};
 use std::sync::Arc;
 
@@ -382,6 +383,18 @@ impl<T> SiteCore<T> {
             *known = offset.max(*known);
             self.soft.since_ms.get_or_insert(now.mono_ms);
         }
+    }
+
+    /// Bytes that went over the link to central; rides with the next frame.
+    pub fn handle_link(&mut self, now: Now, used: LinkUse) {
+        let known = self.soft.link.entry(used.month).or_insert(LinkUse {
+            sent_bytes: 0,
+            received_bytes: 0,
+            ..used
+        });
+        known.sent_bytes += used.sent_bytes;
+        known.received_bytes += used.received_bytes;
+        self.soft.since_ms.get_or_insert(now.mono_ms);
     }
 
     /// Records shed before they got an offset; rides with the next frame.

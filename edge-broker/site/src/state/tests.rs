@@ -261,6 +261,15 @@ fn a_checkpoint_of_an_older_program_is_read_and_one_cut_short_is_not() {
         trust,
     });
     world.batch(1, 3, 1);
+    let used = crate::link::LinkUse {
+        month: 3,
+        at_ms: 4,
+        sent_bytes: 5,
+        received_bytes: 6,
+    };
+    world.control(&Control::Link { used });
+    world.control(&Control::Link { used });
+    assert_eq!(world.state.link.bytes(), 22);
     let stored = world.state.encode();
     assert_eq!(State::decode(&stored), Some(world.state.clone()));
     assert_eq!(State::decode(&stored[..stored.len() - 1]), None);
