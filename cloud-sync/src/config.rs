@@ -39,6 +39,9 @@ pub struct CentralConfig {
     /// Cap of what is sent; 0 = none.
     #[serde(with = "byte_size")]
     pub bytes_per_s_max: u64,
+    /// What the link may carry in a calendar month, both ways, before an alarm says so; 0 = no
+    /// budget. Nothing is held back.
+    pub link_gb_per_month_max: f64,
     /// Random wait before a backlog is drained after an outage, so that sites do not all start
     /// at once.
     pub drain_jitter_s: u64,
@@ -122,6 +125,7 @@ impl Default for CentralConfig {
             request_bytes_max: 512 << 10,
             in_flight_max: 5,
             bytes_per_s_max: 0,
+            link_gb_per_month_max: 0.0,
             drain_jitter_s: 5,
             retry_ms_min: 250,
             retry_ms_max: 30_000,

@@ -35,9 +35,9 @@ use crate::{
         },
     },
     mapping::TopicTemplate,
-    meter::{Meter, wall},
+    meter::{Meter, wall_ms},
     packing::PackThread,
-    status::CentralStatus,
+    status::{CentralStatus, LinkStatus},
 };
 
 /// Batches in memory over all links.
@@ -87,6 +87,7 @@ pub(crate) struct Shared {
     meter: Arc<Meter>,
     started: Instant,
     configured: bool,
+    link_bytes_max: u64,
 }
 
 impl Shared {
@@ -118,7 +119,10 @@ impl Shared {
             failure,
             guarantee: core.guarantee(),
             topics: core.topic_status(now),
-            link: self.meter.status(wall()),
+            link: LinkStatus {
+                month_bytes_max: self.link_bytes_max,
+                ..self.meter.status(wall_ms())
+            },
             records_forwarded: core.counters.records,
             records_dead_lettered: core.counters.dead_lettered,
             requests: core.counters.requests,
@@ -141,6 +145,7 @@ pub(crate) struct Driver {
     topics: Option<Arc<TopicTable>>,
     progress: HashMap<TopicPartition, i64>,
     lost: Vec<(TopicPartition, u64)>,
+    link_told: Instant,
     packer: Option<PackThread>,
     tasks: Vec<Task<()>>,
 }
@@ -154,7 +159,8 @@ struct Running {
 /// Prepares the loop; it runs when its future is polled.
 pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender<Event>, Start) {
     let meter = Arc::new(Meter::default());
-    meter.begin(wall());
+    let found = site.status();
+    meter.resume(found.link);
     let started = Instant::now();
     let core = Forwarder::new(settings(&config), fastrand::u64(..), 0);
     let shared = Arc::new(Shared {
@@ -162,11 +168,12 @@ pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender
         meter: meter.clone(),
         started,
         configured: !config.bootstrap.is_empty(),
+        link_bytes_max: (config.link_gb_per_month_max * 1e9) as u64,
     });
     let (events, inbox) = bounded(EVENTS_MAX);
     let driver = Driver {
         shared: shared.clone(),
-        site_name: site.status().name,
+        site_name: found.name,
         template: TopicTemplate::parse(&config.topic).ok(),
         dialer: Arc::new(Dialer::new(&config.tls, &config.sasl, meter)),
         control: Arc::new(AsyncMutex::new(ControlLink::new(config.bootstrap.clone()))),
@@ -177,6 +184,7 @@ pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender
         topics: None,
         progress: HashMap::new(),
         lost: Vec::new(),
+        link_told: started,
         packer: None,
         tasks: Vec::new(),
     };
@@ -240,6 +248,7 @@ impl Driver {
             if let Some((reply, until)) = &stopping
                 && (!self.shared.core().is_sending() || Instant::now() >= *until)
             {
+                self.tell_link().await;
                 let reply: &Sender<()> = reply;
                 let _ = reply.try_send(());
                 return;

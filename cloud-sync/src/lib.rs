@@ -23,6 +23,7 @@ mod error;
 mod forwarder;
 mod mapping;
 mod meter;
+mod month;
 mod packing;
 mod producer;
 mod status;

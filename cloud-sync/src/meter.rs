@@ -6,103 +6,91 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
+
+use edge_site::{LinkMonth, LinkUse};
 
 use smol::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 
-use crate::status::LinkStatus;
+use crate::{month, status::LinkStatus};
 
 /// Totals over all connections.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     sent: AtomicU64,
     received: AtomicU64,
-    month: Mutex<Month>,
+    kept: Mutex<Kept>,
 }
 
-/// Where the month began for this process.
+/// What the site has been told.
 #[derive(Debug, Default, Clone, Copy)]
-struct Month {
-    index: u64,
-    began: Duration,
-    bytes_before: u64,
+struct Kept {
+    /// The month as the site has it.
+    month: LinkMonth,
+    sent: u64,
+    received: u64,
 }
 
 impl Meter {
-    /// A snapshot; `wall` is the time since 1970.
-    pub fn status(&self, wall: Duration) -> LinkStatus {
-        let sent_bytes = self.sent.load(Ordering::Relaxed);
-        let received_bytes = self.received.load(Ordering::Relaxed);
-        let total = sent_bytes + received_bytes;
-        let (index, length) = month_of(wall.as_secs() / DAY_S);
-        let mut month = self
-            .month
+    /// Goes on with the month that the site remembers.
+    pub fn resume(&self, month: LinkMonth) {
+        self.kept().month = month;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept
             .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if month.index != index || month.began > wall {
-            *month = Month {
-                index,
-                began: wall,
-                bytes_before: total,
-            };
-        }
-        let month_bytes = total.saturating_sub(month.bytes_before);
-        let seen_s = (wall - month.began).as_secs_f64().max(60.0);
-        let month_projected_bytes = (month_bytes as f64 / seen_s * length as f64) as u64;
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn totals(&self) -> (u64, u64) {
+        let of = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        (of(&self.sent), of(&self.received))
+    }
+
+    /// A snapshot.
+    pub fn status(&self, wall_ms: i64) -> LinkStatus {
+        let (sent_bytes, received_bytes) = self.totals();
+        let kept = *self.kept();
+        let (sent, received) = (sent_bytes - kept.sent, received_bytes - kept.received);
+        let mut month = kept.month;
+        month.add(month::used(wall_ms, sent, received));
         LinkStatus {
             sent_bytes,
             received_bytes,
-            month_bytes,
-            month_projected_bytes,
+            month_bytes: month.bytes(),
+            month_projected_bytes: month::projected_bytes(&month, wall_ms),
+            month_bytes_max: 0,
         }
     }
 
-    /// Sets the month's beginning to now, if it has none.
-    pub fn begin(&self, wall: Duration) {
-        let (index, _) = month_of(wall.as_secs() / DAY_S);
-        let mut month = self
-            .month
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        *month = Month {
-            index,
-            began: wall,
-            bytes_before: 0,
-        };
+    /// What moved since the last call, for the site; none if nothing did.
+    pub fn take(&self, wall_ms: i64) -> Option<LinkUse> {
+        let (sent, received) = self.totals();
+        let mut kept = self.kept();
+        let used = month::used(wall_ms, sent - kept.sent, received - kept.received);
+        if used.sent_bytes + used.received_bytes == 0 {
+            return None;
+        }
+        (kept.sent, kept.received) = (sent, received);
+        kept.month.add(used);
+        Some(used)
     }
 }
 
-/// The wall clock since 1970.
-pub(crate) fn wall() -> Duration {
+/// The wall clock, milliseconds since 1970.
+pub(crate) fn wall_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-}
-
-const DAY_S: u64 = 86_400;
-
-/// (months since March of year 0, seconds of that month) of a day since 1970; Hinnant's calendar.
-fn month_of(day: u64) -> (u64, u64) {
-    let shifted = day + 719_468;
-    let of_era = shifted % 146_097;
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let year = shifted / 146_097 * 400 + year_of_era;
-    let days = match month {
-        1 | 3 | 6 | 8 => 30,
-        11 => 28,
-        _ => 31,
-    };
-    (year * 12 + month, days * DAY_S)
+        .map_or(0, |since| since.as_millis() as i64)
 }
 
 /// A TCP stream that counts, in total and for itself.

@@ -118,8 +118,10 @@ pub struct LinkStatus {
     pub sent_bytes: u64,
     /// Received since start.
     pub received_bytes: u64,
-    /// Sent and received in this calendar month (UTC), as far as this process saw it.
+    /// Sent and received in this calendar month (UTC), over restarts.
     pub month_bytes: u64,
-    /// What the month will come to at the rate seen so far.
+    /// What the month will come to at the rate seen so far; 0 while the clock is not right.
     pub month_projected_bytes: u64,
+    /// `central.link_gb_per_month_max` in bytes; 0 = no budget.
+    pub month_bytes_max: u64,
 }

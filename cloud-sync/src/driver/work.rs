@@ -2,7 +2,10 @@
 //!
 //! Each is a task of its own that reports by an event; nothing here waits.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use edge_site::{LossCause, ReadError, Site, TopicPartition};
 use smol::channel::bounded;
@@ -11,12 +14,15 @@ use super::{Driver, Event, Running, notes::say};
 use crate::{
     dead_letter,
     forwarder::types::{Control, LinkId, Output, ProduceRequest, ReadOutcome, ReadRequest},
+    meter::wall_ms,
     packing::{PackThread, Packing},
     producer,
 };
 
 /// Requests handed to a link and not yet written.
 const LINK_REQUESTS_MAX: usize = 8;
+/// On an idle link its bytes are written down so often: a commit costs the card more than they do.
+const LINK_TOLD_EVERY: Duration = Duration::from_secs(600);
 /// What a read says when packing is not possible.
 const NO_THREAD: &str = "the system gave no thread for packing";
 
@@ -130,9 +136,21 @@ impl Driver {
                 .shed(LossCause::Undecodable, Some(tp), records)
                 .await;
         }
-        if !self.progress.is_empty() {
+        let idle = self.progress.is_empty();
+        if !idle {
             let progress = self.progress.drain().collect();
             self.site.record_progress(progress).await;
+        }
+        if !idle || self.link_told.elapsed() >= LINK_TOLD_EVERY {
+            self.tell_link().await;
+        }
+    }
+
+    /// Bytes on the link become durable together with progress, and now and then without.
+    pub(super) async fn tell_link(&mut self) {
+        self.link_told = Instant::now();
+        if let Some(used) = self.shared.meter.take(wall_ms()) {
+            self.site.record_link(used).await;
         }
     }
 }

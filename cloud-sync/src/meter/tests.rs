@@ -1,45 +1,44 @@
-//! The calendar of the month's projection.
+//! What is told to the site, and what is shown meanwhile and after a restart.
 #![allow(clippy::unwrap_used)]
 
-use std::{sync::atomic::Ordering, time::Duration};
+use super::*;
 
-use super::{DAY_S, Meter, month_of};
+/// 2026-11-21.
+const NOW: i64 = 1_795_219_200_000;
+const DAY_MS: i64 = 86_400_000;
 
-fn day(days: u64) -> Duration {
-    Duration::from_secs(days * DAY_S)
+fn moved(meter: &Meter, sent: u64, received: u64) {
+    meter.sent.fetch_add(sent, Ordering::Relaxed);
+    meter.received.fetch_add(received, Ordering::Relaxed);
 }
 
 #[test]
-fn months_have_their_lengths() {
-    // 1970-01-01, 1970-02-01, 2024-02-29 and 2026-11-21 as days since 1970.
-    assert_eq!(month_of(0).1, 31 * DAY_S);
-    assert_eq!(month_of(31).1, 28 * DAY_S);
-    assert_eq!(month_of(31).0, month_of(58).0);
-    assert_ne!(month_of(58).0, month_of(59).0);
-    assert_eq!(month_of(20_778).1, 30 * DAY_S);
-    assert_eq!(month_of(20_758).0, month_of(20_787).0);
-    assert_ne!(month_of(20_787).0, month_of(20_788).0);
-}
-
-#[test]
-fn the_projection_is_what_was_seen_times_the_month() {
+fn what_moved_is_told_once_and_shown_always() {
     let meter = Meter::default();
-    meter.begin(day(20_778));
-    meter.sent.store(1_000_000, Ordering::Relaxed);
-    meter.received.store(200_000, Ordering::Relaxed);
-    let status = meter.status(day(20_778) + Duration::from_secs(DAY_S / 10));
-    assert_eq!(status.month_bytes, 1_200_000);
-    assert_eq!(status.month_projected_bytes, 360_000_000);
+    assert_eq!(meter.take(NOW), None);
+    moved(&meter, 5_000, 200);
+    assert_eq!(meter.status(NOW).month_bytes, 5_200);
+    let used = meter.take(NOW).unwrap();
+    assert_eq!((used.sent_bytes, used.received_bytes), (5_000, 200));
+    assert_eq!(meter.take(NOW), None);
+    moved(&meter, 1, 0);
+    assert_eq!(meter.status(NOW).month_bytes, 5_201);
+    assert_eq!(meter.status(NOW).sent_bytes, 5_001);
 }
 
 #[test]
-fn a_new_month_begins_at_nothing() {
+fn a_restart_goes_on_with_the_month() {
+    let mut month = LinkMonth::default();
+    month.add(month::used(NOW - 10 * DAY_MS, 1_000_000, 0));
     let meter = Meter::default();
-    meter.begin(day(20_778));
-    meter.sent.store(5_000, Ordering::Relaxed);
-    assert_eq!(meter.status(day(20_780)).month_bytes, 5_000);
-    assert_eq!(meter.status(day(20_790)).month_bytes, 0);
-    meter.sent.store(6_000, Ordering::Relaxed);
-    assert_eq!(meter.status(day(20_791)).month_bytes, 1_000);
-    assert_eq!(meter.status(day(20_791)).sent_bytes, 6_000);
+    meter.resume(month);
+    moved(&meter, 0, 7);
+    let status = meter.status(NOW);
+    assert_eq!(status.month_bytes, 1_000_007);
+    assert_eq!((status.sent_bytes, status.received_bytes), (0, 7));
+    assert_eq!(
+        meter.status(NOW + 11 * DAY_MS).month_bytes,
+        7,
+        "a new month"
+    );
 }

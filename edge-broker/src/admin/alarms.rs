@@ -31,6 +31,7 @@ pub fn gather(site: &SiteStatus, central: &CentralStatus, report: &Report) -> Ve
     let mut alarms: Vec<Alarm> = site.alarms.iter().map(of_site).collect();
     alarms.extend(of_central(central, report.time_ms));
     alarms.extend(of_parked(central, report.time_ms));
+    alarms.extend(of_link(report));
     alarms.extend(of_memory(report));
     alarms.extend(of_clock(report));
     alarms
@@ -79,6 +80,35 @@ fn of_parked(central: &CentralStatus, now_ms: i64) -> impl Iterator<Item = Alarm
     })
 }
 
+/// The month's budget is used up, or will be at this rate.
+fn of_link(report: &Report) -> Option<Alarm> {
+    let link = report.link.as_ref()?;
+    let budget = link.month_bytes_max?;
+    let projected = link.month_projected_bytes.unwrap_or(0);
+    let message = match (link.month_bytes, projected) {
+        (used, _) if used > budget => format!(
+            "{} went over the link to central this month, the budget is {}",
+            show_bytes(used),
+            show_bytes(budget)
+        ),
+        (used, projected) if projected > budget => format!(
+            "{} of the link's {} are used, the month will come to {}",
+            show_bytes(used),
+            show_bytes(budget),
+            show_bytes(projected)
+        ),
+        _ => return None,
+    };
+    Some(Alarm {
+        code: "link.budget".into(),
+        since_ms: report.time_ms,
+        message,
+        fix: "raise central.linger_ms, forward fewer topics, or raise \
+              central.link_gb_per_month_max; nothing is held back"
+            .into(),
+    })
+}
+
 fn of_memory(report: &Report) -> Option<Alarm> {
     let memory = &report.memory;
     let resident = memory
@@ -109,4 +139,34 @@ fn of_clock(report: &Report) -> Option<Alarm> {
         ),
         fix: "nothing for devices; stamps of records are mended once it is set".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::report::Link;
+
+    fn with(used: u64, projected: Option<u64>, budget: Option<u64>) -> Option<Alarm> {
+        of_link(&Report {
+            link: Some(Link {
+                month_bytes: used,
+                month_projected_bytes: projected,
+                month_bytes_max: budget,
+                ..Link::default()
+            }),
+            ..Report::default()
+        })
+    }
+
+    #[test]
+    fn the_links_budget_is_an_alarm_before_it_is_used_up() {
+        const GB: u64 = 1_000_000_000;
+        assert_eq!(with(9 * GB, Some(20 * GB), None), None, "no budget");
+        assert_eq!(with(2 * GB, Some(9 * GB), Some(10 * GB)), None);
+        let early = with(2 * GB, Some(12 * GB), Some(10 * GB));
+        let early = early.map(|alarm| (alarm.code, alarm.message));
+        let text = "2.0 GB of the link's 10 GB are used, the month will come to 12 GB";
+        assert_eq!(early, Some(("link.budget".into(), text.into())));
+        assert!(with(11 * GB, None, Some(10 * GB)).is_some());
+    }
 }

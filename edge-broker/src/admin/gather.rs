@@ -155,6 +155,7 @@ fn link(central: &CentralStatus) -> Option<Link> {
         received_bytes: link.received_bytes,
         month_bytes: link.month_bytes,
         month_projected_bytes: (projected > 0).then_some(projected),
+        month_bytes_max: (link.month_bytes_max > 0).then_some(link.month_bytes_max),
     })
 }
 

@@ -203,11 +203,14 @@ pub struct Link {
     pub sent_bytes: u64,
     /// Received since the start.
     pub received_bytes: u64,
-    /// Both, this calendar month, as far as this process saw it.
+    /// Both, this calendar month.
     pub month_bytes: u64,
-    /// What the month will come to; none before enough was seen.
+    /// What the month will come to; none while the clock is not right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub month_projected_bytes: Option<u64>,
+    /// `central.link_gb_per_month_max` in bytes; none without a budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month_bytes_max: Option<u64>,
 }
 
 /// Memory of the process.

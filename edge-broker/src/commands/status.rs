@@ -203,10 +203,14 @@ fn link(report: &Report) -> Option<String> {
     let projected = link
         .month_projected_bytes
         .map(|bytes| format!(", {} projected", show_bytes(bytes)));
+    let budget = link
+        .month_bytes_max
+        .map(|bytes| format!(" of {}", show_bytes(bytes)));
     Some(format!(
-        "{} this month{}   (since start: sent {}, received {})",
+        "{} this month{}{}   (since start: sent {}, received {})",
         show_bytes(link.month_bytes),
         projected.unwrap_or_default(),
+        budget.unwrap_or_default(),
         show_bytes(link.sent_bytes),
         show_bytes(link.received_bytes)
     ))

@@ -425,6 +425,12 @@ const CENTRAL: &[Key] = &[
         "sent to central; 0 = no limit",
     ),
     key(
+        "link_gb_per_month_max",
+        "0",
+        Kind::Number(0.0, 1_000_000.0),
+        "both ways, an alarm only; 0 = no budget",
+    ),
+    key(
         "drain_jitter_s",
         "5",
         Kind::Int(0, 3600),

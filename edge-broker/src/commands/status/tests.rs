@@ -99,6 +99,7 @@ fn in_trouble() -> Report {
             received_bytes: 16_000_000,
             month_bytes: 214_000_000,
             month_projected_bytes: Some(6_900_000_000),
+            month_bytes_max: Some(10_000_000_000),
         }),
         memory: Memory {
             resident_bytes: Some(17_000_000),
@@ -148,7 +149,7 @@ devices   48 connected   212 msg/s in   0 refused   PUBACK p50 6.0 ms, p99 19 ms
 log       end 9 182 340 = durable = committed   3.1 of 8.0 GB   oldest 6 d 4 h   fdatasync 5.2 ms
 forward   9 000 029 since start   behind 182 311   oldest 3 h 12 min   0 msg/s   at-least-once
 disk      11 of 29 GB free   1.3 GB written a day, 3.1 × payload
-link      214 MB this month, 6.9 GB projected   (since start: sent 198 MB, received 16 MB)
+link      214 MB this month, 6.9 GB projected of 10 GB   (since start: sent 198 MB, received 16 MB)
 memory    17 of 105 MB
 
 TOPIC     IN/s   STORED   WAITING   CENTRAL         STATE
@@ -220,7 +221,7 @@ disk.written_bytes disk.written_bytes_per_day disk.written_bytes_per_day_max doo
 doors.mqtt[] doors.socket forward.dead_lettered forward.forwarded forward.guarantee \
 forward.next_try_ms forward.oldest_age_ms forward.out_per_s forward.reachable forward.since_ms \
 forward.waiting ledger.entries[].cause ledger.entries[].count ledger.entries[].first_ms \
-ledger.entries[].last_ms ledger.entries[].topic ledger.lost ledger.shed link.month_bytes \
+ledger.entries[].last_ms ledger.entries[].topic ledger.lost ledger.shed link.month_bytes link.month_bytes_max \
 link.month_projected_bytes link.received_bytes link.sent_bytes log.bytes_max log.bytes_used \
 log.commits log.committed log.durable log.end log.oldest_age_ms log.opened_clean \
 log.opened_in_ms log.queue_bytes log.queue_bytes_max log.records log.slices log.sync_us_p50 \
