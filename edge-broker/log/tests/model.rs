@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use edge_log::sim::MemDisk;
 use edge_log::{Checkpoint, Entry, HardState, Reader, Recovery, Store, StoreConfig};
@@ -91,6 +93,8 @@ fn indexes(entries: &[Entry]) -> Vec<(u64, u64)> {
 fn config(rng: &mut fastrand::Rng) -> StoreConfig {
     StoreConfig {
         slice_bytes: *rng.choice([2_000, 20_000, 200_000].iter()).unwrap(),
+        raft_window_bytes: *rng.choice([1, 128 << 10].iter()).unwrap(),
+        bytes_max: *rng.choice([1_000_000, 1 << 30].iter()).unwrap(),
         ..small()
     }
 }
@@ -178,6 +182,12 @@ fn live(
         match rng.u8(..10) {
             0 => drop(store.maintain()),
             1 => disk.fail_sync_nth(rng.u64(1..3)),
+            3 => {
+                // Retention moves on: slices below go, and may come back by a power cut.
+                let start = rng.u64(..=model.log.len() as u64) as i64;
+                store.set_starts(&BTreeMap::from([(partition(0), start)]));
+                (0..4).for_each(|_| drop(store.maintain()));
+            }
             2 if !model.log.is_empty() => {
                 let index = rng.u64(model.checkpoint.max(1)..=model.log.len() as u64);
                 let term = model.log[index as usize - 1].term;

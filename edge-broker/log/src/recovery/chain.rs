@@ -48,6 +48,8 @@ pub struct Gap {
     /// Index of the last write before and the first after them.
     pub index_before: u64,
     pub index_after: Option<u64>,
+    /// The smallest index written after them: what was lost from there on was void.
+    pub void_from: Option<u64>,
 }
 
 /// What counts.
@@ -101,6 +103,7 @@ struct Back {
     /// The next write of the chain.
     need: u64,
     index_after: Option<u64>,
+    void_from: Option<u64>,
     gaps: Vec<Gap>,
 }
 
@@ -114,8 +117,16 @@ impl Back {
                 section,
                 index_before,
                 index_after: self.index_after,
+                void_from: self.void_from,
             });
         }
+    }
+
+    /// Goes on before a write of that index.
+    fn pass(&mut self, index: u64, previous: u64) {
+        self.index_after = Some(index);
+        self.void_from = Some(self.void_from.map_or(index, |lowest| lowest.min(index)));
+        self.need = previous;
     }
 }
 
@@ -123,6 +134,7 @@ fn follow_back(sections: &[Section], durable: u64, verdict: &mut Verdict) {
     let mut back = Back {
         need: durable,
         index_after: None,
+        void_from: None,
         gaps: Vec::new(),
     };
     for (at, section) in sections.iter().enumerate().rev() {
@@ -136,8 +148,7 @@ fn follow_back(sections: &[Section], durable: u64, verdict: &mut Verdict) {
                 if back.index_after.is_none() {
                     (verdict.top, verdict.last_index) = (*last_sequence, *indexes.end());
                 }
-                back.index_after = Some(*indexes.start());
-                back.need = *continues;
+                back.pass(*indexes.start(), *continues);
             }
             Section::Open { continues, writes } => {
                 for write in writes
@@ -153,8 +164,7 @@ fn follow_back(sections: &[Section], durable: u64, verdict: &mut Verdict) {
                         (verdict.top, verdict.last_index) = (write.sequence, write.index);
                     }
                     verdict.counts[at].push(write.sequence);
-                    back.index_after = Some(write.index);
-                    back.need = write.previous;
+                    back.pass(write.index, write.previous);
                 }
                 verdict.counts[at].reverse();
                 // A slice without a write that counts proves nothing: it was given up itself.
@@ -203,6 +213,9 @@ fn follow_on(sections: &[Section], durable: u64, verdict: &mut Verdict) {
         }
     }
     for (at, sequence, index) in accepted {
+        for gap in &mut verdict.gaps {
+            gap.void_from = Some(gap.void_from.map_or(index, |lowest| lowest.min(index)));
+        }
         verdict.counts[at].push(sequence);
         (verdict.top, verdict.last_index) = (sequence, index);
     }

@@ -281,7 +281,8 @@ fn judge(
     for gap in &verdict.gaps {
         let closed = closed(gap.section) || gap.after == 0;
         let behind = gap.index_after.map_or(u64::MAX, |index| index - 1);
-        if closed && behind <= checkpoint_index.max(gap.index_before) {
+        let not_void = gap.void_from.map_or(u64::MAX, |index| index - 1);
+        if closed && (not_void <= checkpoint_index || behind <= gap.index_before) {
             // Retention dropped what was between two slices.
             continue;
         }

@@ -72,3 +72,17 @@ fn a_slice_that_lost_its_first_writes_says_so() {
         (vec![vec![1, 2], vec![5]], vec![(2, 4)])
     );
 }
+
+/// Found by the model: a store that overwrote entries and then dropped the slice before them
+/// reported the dropped writes as lost.
+#[test]
+fn what_was_void_when_its_slice_was_dropped_is_told_apart() {
+    // 22 was the entry at index 15; 27 voided everything from index 11 on.
+    let sections = [open(22, &[(25, 22, 16), (26, 25, 17), (27, 26, 11)])];
+    let lost = |durable| judge(&sections, durable).gaps[0];
+    assert_eq!(
+        (lost(27).index_after, lost(27).void_from),
+        (Some(16), Some(11))
+    );
+    assert_eq!(lost(26).void_from, Some(11), "also behind the mark");
+}
