@@ -16,7 +16,7 @@ mod chain;
 
 use chain::{Gap, Section, Write};
 
-use crate::catalog::{self, Catalog};
+use crate::catalog::{self, Catalog, SliceEntry};
 use crate::copy::{self, Plan};
 use crate::identity::{Found as FoundIdentity, Identity, IdentityFile, Mark};
 use crate::scan::{self, Found, Meta, Scanned};
@@ -524,23 +524,29 @@ impl<D: Disk> Recovering<D> {
             .checkpoint
             .as_ref()
             .map_or(0, |checkpoint| checkpoint.index);
-        let mut first = None;
-        let mut last = 0;
-        for entry in catalog
-            .slices()
-            .rev()
-            .filter(|entry| !entry.summary.reduced)
-        {
+        // The tail voids what the slices have from its lowest index on.
+        let tail_from = self.tail.iter().map(|frame| frame.envelope.index).min();
+        let void_from = tail_from.unwrap_or(u64::MAX);
+        let mut first = tail_from;
+        let mut last = None;
+        let whole = |entry: &&SliceEntry| !entry.summary.reduced;
+        for entry in catalog.slices().rev().filter(whole) {
             let (from, to) = (entry.summary.first_index, entry.last_index());
             if to < from {
                 continue;
             }
+            last.get_or_insert(to);
+            if from >= void_from {
+                continue;
+            }
+            let to = to.min(void_from - 1);
             match first {
-                None => (first, last) = (Some(from), to),
+                None => first = Some(from),
                 Some(begun) if to + 1 >= begun || to > checkpoint => first = Some(from.min(begun)),
                 Some(_) => break,
             }
         }
+        let mut last = last.unwrap_or(0);
         // The tail is in no slice that counts yet, but it is the end of the log.
         let end = self
             .tail
