@@ -14,9 +14,13 @@ pub trait Disk: Send + Sync + Sized + 'static {
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError>;
     /// Creates an empty slice; once it returns, the slice exists for sure.
     fn create_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
-    /// Opens a slice. `Damaged` = it cannot be opened; what is in it may still be salvaged.
+    /// Opens a slice to go on writing it. `Damaged` = it cannot be opened; what is in it may
+    /// still be salvaged.
     fn open_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
-    /// Makes a closed slice one that opens without writing, and syncs it.
+    /// Opens a slice that nobody writes any more, for reading only: it costs no thread, no cache
+    /// and no write, and works on a full disk.
+    fn read_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
+    /// Makes all of a closed slice durable.
     fn seal_slice(&self, number: u64) -> Result<(), DiskError>;
     /// Every stored value that can be found without opening the slice, with its place; in any
     /// order, some perhaps twice, some perhaps damaged.
@@ -73,8 +77,6 @@ pub trait Slice: Send + Sync + 'static {
     fn sync(&self) -> Result<(), DiskError>;
     /// One value.
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError>;
-    /// The smallest key that is greater than the given one.
-    fn next_key(&self, after: (u64, u32)) -> Result<Option<(u64, u32)>, DiskError>;
     /// Reads back past every cache what was synced, to prove that it is there.
     fn prove(&self) -> Result<(), DiskError>;
     /// Size of the slice's files.

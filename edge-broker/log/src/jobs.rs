@@ -154,17 +154,11 @@ fn seal<D: Disk>(
     summary: &Summary,
     index: &SliceIndex,
 ) -> Result<Outcome<D>, DiskError> {
-    if !shared.shut(number) {
-        return Err(busy(number));
-    }
     let mut summary = summary.clone();
     summary.partitions = index.spans().collect();
-    let sealed = shared
-        .disk
-        .seal_slice(number)
-        .and_then(|()| slice_index::store(&shared.disk, number, &summary, index));
-    shared.reopen(number);
-    sealed?;
+    shared.let_go(number);
+    shared.disk.seal_slice(number)?;
+    slice_index::store(&shared.disk, number, &summary, index)?;
     let file_bytes = shared.disk.slice_bytes(number);
     Ok(Outcome::Sealed {
         number,

@@ -3,12 +3,12 @@
 //! ```text
 //! newest slice ──┐                       ┌── catalog (lock held for microseconds)
 //!                ├── OpenSlices <── get ─┤
-//! sealed, LRU  ──┘                       └── disk
+//! others, LRU  ──┘                       └── disk
 //! ```
-//! A sealed slice is opened on demand and closed when others were used since. No lock is held
-//! while a slice is read; the one around opening is per store, since opening is rare and must not
-//! happen twice for one slice. The newest slice needs none of that: neither its writer nor its
-//! readers wait for an older one being opened or closed.
+//! Only the newest slice is open with its engine. Any other is opened for reading on demand and
+//! closed when others were used since. No lock is held while a slice is read; the one around
+//! opening is per store, since opening is rare and need not happen twice for one slice. The newest
+//! slice needs none of that: neither its writer nor its readers wait for an older one.
 
 use std::sync::{
     Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
@@ -24,7 +24,7 @@ use crate::{Disk, DiskError, Entry};
 pub struct Shared<D: Disk> {
     pub disk: D,
     catalog: RwLock<Catalog>,
-    /// Slices that are written or not sealed yet; closed by the store only.
+    /// The slice that is written; closed by the store only.
     held: Mutex<Vec<(u64, Arc<D::Slice>)>>,
     /// Locked before `held` where both are.
     open: Mutex<OpenSlices<D>>,
@@ -36,9 +36,9 @@ pub struct Shared<D: Disk> {
 
 struct OpenSlices<D: Disk> {
     recent: Lru<Arc<D::Slice>>,
-    /// Evicted, but perhaps still in a reader's hands: it cannot be opened twice.
+    /// Evicted, but perhaps still in a reader's hands.
     evicted: Vec<(u64, Weak<D::Slice>)>,
-    /// Being sealed or moved: nobody may open it now.
+    /// Being moved or removed: nobody may open it now.
     shut: Vec<u64>,
 }
 
@@ -135,6 +135,25 @@ impl<D: Disk> Shared<D> {
         lock(&self.held).push((number, slice));
     }
 
+    /// Lets go of a slice that is written no more; from now on it is only read.
+    pub fn let_go(&self, number: u64) {
+        let mut held = lock(&self.held);
+        let at = held.iter().position(|(held, _)| *held == number);
+        let Some((_, slice)) = at.map(|at| held.swap_remove(at)) else {
+            return;
+        };
+        drop(held);
+        if !self.disk.background() {
+            return;
+        }
+        // Closing syncs, and no append is to wait for that; waiting for the slice's turn to be
+        // sealed would keep all of it in memory.
+        let close = std::thread::Builder::new().name("slice-close".into());
+        if let Err(error) = close.spawn(move || drop(slice)) {
+            log::warn!("slice {number} is closed by the thread that writes: {error}");
+        }
+    }
+
     /// Closes a slice and keeps readers waiting until [`reopen`](Shared::reopen); false when a
     /// reader did not let go of it.
     pub fn shut(&self, number: u64) -> bool {
@@ -196,7 +215,7 @@ impl<D: Disk> Shared<D> {
         let evicted = open.evicted.iter().find(|(held, _)| *held == number);
         let slice = match evicted.and_then(|(_, slice)| slice.upgrade()) {
             Some(slice) => slice,
-            None => Arc::new(self.disk.open_slice(number)?),
+            None => Arc::new(self.disk.read_slice(number)?),
         };
         open.evicted
             .retain(|(held, slice)| *held != number && slice.strong_count() > 0);

@@ -440,13 +440,14 @@ impl<D: Disk> Store<D> {
 
     fn roll_if_full(&mut self) {
         let limit = self.config.slice_bytes;
-        if self
+        let full = self
             .active
-            .as_ref()
-            .is_some_and(|active| active.stored_bytes >= limit)
-        {
-            // It stays open for readers until it is sealed.
-            self.active = None;
+            .take_if(|active| active.stored_bytes >= limit)
+            .map(|active| active.number);
+        if let Some(number) = full {
+            // An open slice keeps all it holds in memory, and at full speed several wait to be
+            // sealed.
+            self.shared.let_go(number);
         }
     }
 

@@ -635,45 +635,54 @@ impl<D: Disk> Recovering<D> {
         }
     }
 
-    /// Opens a slice that was not sealed. sled may find less in it than there is: then what is
-    /// there is copied from memory.
+    /// Lists a slice that was not sealed. The newest is opened, to go on in it.
     fn reopen(&mut self, built: &mut Built<D>, piece: &Piece, may_go_on: bool, file_bytes: u64) {
-        let Ok(frames) = piece.read_all(&self.disk) else {
+        let number = piece.number;
+        if may_go_on && piece.poisoned_at.is_none() {
+            return self.go_on(built, piece, file_bytes);
+        }
+        let frames = piece.frames(&self.disk);
+        if built.list(number, file_bytes, frames).is_err() {
+            built.catalog.remove(number);
+            return self.salvage(built, piece, file_bytes);
+        }
+        if let Some(entry) = built.catalog.get_mut(number) {
+            // Upkeep copies it.
+            entry.poisoned = piece.poisoned_at.is_some();
+        }
+    }
+
+    /// Opens the newest slice. sled may find less in it than there is: then what is there is
+    /// copied from memory.
+    fn go_on(&mut self, built: &mut Built<D>, piece: &Piece, file_bytes: u64) {
+        let number = piece.number;
+        let frames: Result<Vec<Found>, DiskError> = piece.frames(&self.disk).collect();
+        let Ok(frames) = frames else {
             return self.salvage(built, piece, file_bytes);
         };
-        let number = piece.number;
-        if piece.poisoned_at.is_some() {
-            // Never opened again if that can be helped; upkeep copies it.
-            built.list(number, file_bytes, &frames);
-            if let Some(entry) = built.catalog.get_mut(number) {
-                entry.poisoned = true;
-            }
-            return;
-        }
         let opened = open_slice(&self.disk, number).and_then(|slice| {
             let has_all = frames
                 .iter()
                 .try_for_each(|frame| has_frame(&slice, frame.sequence));
             has_all.map(|()| Arc::new(slice))
         });
+        let mut frames = frames.into_iter().map(Ok);
         match opened {
             Ok(slice) => {
-                built.list(number, file_bytes, &frames);
+                // They were read; listing them cannot fail.
+                let _ = built.list(number, file_bytes, frames);
                 built.held.push((number, Arc::clone(&slice)));
-                if may_go_on {
-                    built.active = Some(Active {
-                        number,
-                        slice,
-                        stored_bytes: file_bytes.min(self.config.slice_bytes),
-                        begun: true,
-                        listed: true,
-                        continues: self.top,
-                    });
-                }
+                built.active = Some(Active {
+                    number,
+                    slice,
+                    stored_bytes: file_bytes.min(self.config.slice_bytes),
+                    begun: true,
+                    listed: true,
+                    continues: self.top,
+                });
             }
             Err(error) => {
                 log::error!("slice {number} does not open well, copying it: {error}");
-                let mut frames = frames.into_iter().map(Ok);
                 self.copy(built, piece, file_bytes, &mut frames);
             }
         }
@@ -728,9 +737,10 @@ impl<D: Disk> Recovering<D> {
             Ok(None) => self.quarantine(piece.number),
             Err(error) => {
                 log::error!("slice {} cannot be copied now: {error}", piece.number);
-                // Served from its raw bytes as far as it opens; upkeep tries the copy again.
-                if let Ok(frames) = piece.read_all(&self.disk) {
-                    built.list(piece.number, file_bytes, &frames);
+                // Served as it is; upkeep tries the copy again.
+                let frames = piece.frames(&self.disk);
+                if built.list(piece.number, file_bytes, frames).is_err() {
+                    log::error!("slice {} is served in part", piece.number);
                 }
                 if let Some(entry) = built.catalog.get_mut(piece.number) {
                     entry.damaged = true;
@@ -765,42 +775,50 @@ impl<D: Disk> Built<D> {
         self.catalog.add(number, summary, None, file_bytes);
     }
 
-    fn list(&mut self, number: u64, file_bytes: u64, frames: &[Found]) {
-        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
-            return;
-        };
-        self.last_crc = last.crc;
-        let summary = Summary {
-            first_sequence: first.sequence,
-            ..catalog::empty_summary(first.envelope.store_id, first.envelope.previous)
-        };
-        let index = SliceIndex::default();
-        self.catalog.add(number, summary, Some(index), file_bytes);
+    /// Adds a slice that is not sealed, frame by frame.
+    fn list(
+        &mut self,
+        number: u64,
+        file_bytes: u64,
+        frames: impl Iterator<Item = Result<Found, DiskError>>,
+    ) -> Result<(), DiskError> {
+        let mut listed = false;
         for frame in frames {
+            let frame = frame?;
+            if !std::mem::replace(&mut listed, true) {
+                let summary = Summary {
+                    first_sequence: frame.sequence,
+                    ..catalog::empty_summary(frame.envelope.store_id, frame.envelope.previous)
+                };
+                let index = Some(SliceIndex::default());
+                self.catalog.add(number, summary, index, file_bytes);
+            }
+            self.last_crc = frame.crc;
             let stored_bytes = frame.data.len() as u64;
-            self.catalog.push(
-                number,
-                frame.place(),
-                stored_bytes,
-                frame.envelope.kind,
-                &frame.data,
-            );
+            let kind = frame.envelope.kind;
+            self.catalog
+                .push(number, frame.place(), stored_bytes, kind, &frame.data);
         }
+        Ok(())
     }
 }
 
 impl Piece {
-    fn read_all<D: Disk>(&self, disk: &D) -> Result<Vec<Found>, DiskError> {
-        let Content::Scanned {
-            scanned, accepted, ..
-        } = &self.content
-        else {
-            return Ok(Vec::new());
+    /// Its frames that count, read one by one.
+    fn frames<'a, D: Disk>(
+        &'a self,
+        disk: &'a D,
+    ) -> impl Iterator<Item = Result<Found, DiskError>> + 'a {
+        let found = match &self.content {
+            Content::Sealed(_) => None,
+            Content::Scanned {
+                scanned, accepted, ..
+            } => Some((scanned, accepted)),
         };
-        accepted
-            .iter()
-            .map(|sequence| scanned.read(disk, self.number, *sequence))
-            .collect()
+        found.into_iter().flat_map(move |(scanned, accepted)| {
+            let read = move |sequence: &u64| scanned.read(disk, self.number, *sequence);
+            accepted.iter().map(read)
+        })
     }
 }
 

@@ -524,6 +524,14 @@ impl Disk for MemDisk {
         })
     }
 
+    fn read_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
+        self.live()?.slice(number)?;
+        Ok(MemSlice {
+            disk: self.clone(),
+            number,
+        })
+    }
+
     fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
         let mut inner = self.live()?;
         inner.slice(number)?;
@@ -792,19 +800,6 @@ impl Slice for MemSlice {
         let slice = inner.slices.get(&self.number);
         let value = slice.and_then(|slice| slice.values.get(&(sequence, part)));
         Ok(value.map(|value| value.bytes.clone()))
-    }
-
-    fn next_key(&self, after: (u64, u32)) -> Result<Option<(u64, u32)>, DiskError> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let inner = self.disk.live()?;
-        let slice = inner.slices.get(&self.number);
-        Ok(slice.and_then(|slice| {
-            slice
-                .values
-                .range((Excluded(after), Unbounded))
-                .next()
-                .map(|(key, _)| *key)
-        }))
     }
 
     fn prove(&self) -> Result<(), DiskError> {

@@ -130,8 +130,12 @@ impl Disk for SledDisk {
         SledSlice::open(&self.slice_dir(number), self.cache_bytes)
     }
 
+    fn read_slice(&self, number: u64) -> Result<SledSlice, DiskError> {
+        SledSlice::read(&self.slice_dir(number))
+    }
+
     fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
-        slice::seal(&self.slice_dir(number), self.cache_bytes)
+        slice::seal(&self.slice_dir(number))
     }
 
     fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {

@@ -209,6 +209,40 @@ fn a_whole_conf_is_left_alone_and_a_torn_one_is_mended() {
     assert_eq!(fs::read(&conf).unwrap(), whole);
 }
 
+/// Sealing once closed a slice, opened it with sled and closed it again, and readers waited for all
+/// of that; one that hung in sled would have held them for ever.
+#[test]
+fn sealing_and_reading_do_not_wait_for_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = filled(dir.path());
+    let number = store.usage().slices[0].number;
+    let reading = store.shared.slice(number).unwrap();
+    maintain_until(&mut store, all_sealed);
+    let found = store.reader().entries(1, 101, usize::MAX).unwrap();
+    assert_eq!(found, entries(1..101));
+    drop(reading);
+}
+
+/// An open sled Db of 16 MB holds all of it in memory, and opening one reads and writes.
+#[test]
+fn reading_does_not_open_a_slice_with_sled() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = filled(dir.path());
+    maintain_until(&mut store, all_sealed);
+    let sealed = store.usage().slices.into_iter().filter(|s| s.sealed);
+    let conf = |number: u64| dir.path().join(format!("slices/{number}/conf"));
+    let confs: Vec<PathBuf> = sealed.map(|slice| conf(slice.number)).collect();
+    assert!(confs.len() > 2);
+    confs.iter().for_each(|conf| fs::remove_file(conf).unwrap());
+    let found = store.reader().entries(1, 101, usize::MAX).unwrap();
+    assert_eq!(found, entries(1..101));
+    store.close();
+    let (store, _) = open(dir.path());
+    let batches = store.reader().read(PARTITION, 0, usize::MAX).unwrap();
+    assert_eq!(batches.len(), 100);
+    assert!(confs.iter().all(|conf| !conf.exists()), "sled writes it");
+}
+
 #[test]
 fn a_damaged_slice_is_salvaged_and_what_is_lost_is_named() {
     let dir = tempfile::tempdir().unwrap();
