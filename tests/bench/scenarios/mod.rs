@@ -1,5 +1,6 @@
 //! What is measured: one file per line of the list of figures.
 
+mod connections;
 mod drain;
 mod latency;
 mod link;
@@ -75,6 +76,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "memory",
         about: "resident memory idle, under load, with a backlog, and while it drains",
         run: memory::run,
+    },
+    Scenario {
+        name: "connections",
+        about: "resident memory with ten thousand connections, half open to busy",
+        run: connections::run,
     },
     Scenario {
         name: "device",
