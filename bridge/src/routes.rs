@@ -53,30 +53,16 @@ impl TopicSettings {
     }
 
     /// By their names as settings of a topic.
-    pub(crate) fn to_map(self) -> BTreeMap<String, String> {
-        let [forward, priority, when_full] = self.texts();
-        BTreeMap::from([
-            ("edge.forward".to_owned(), forward),
-            ("edge.priority".to_owned(), priority),
-            ("edge.when_full".to_owned(), when_full),
-        ])
-    }
-
-    fn texts(self) -> [String; 3] {
-        let priority = match self.priority {
-            Priority::Normal => "normal",
-            Priority::High => "high",
+    pub(crate) fn to_map(self) -> BTreeMap<&'static str, String> {
+        let config = TopicConfig {
+            forward: self.forward,
+            priority: self.priority,
+            when_full: self.when_full,
+            ..TopicConfig::default()
         };
-        let when_full = match self.when_full {
-            TopicWhenFull::Inherit => "inherit",
-            TopicWhenFull::DropOldest => "drop-oldest",
-            TopicWhenFull::Refuse => "refuse",
-        };
-        [
-            self.forward.to_string(),
-            priority.to_owned(),
-            when_full.to_owned(),
-        ]
+        let mut map = config.to_map();
+        map.retain(|name, _| matches!(*name, "edge.forward" | "edge.priority" | "edge.when_full"));
+        map
     }
 }
 
@@ -306,16 +292,16 @@ fn settings(config: &RouteConfig) -> TopicSettings {
 }
 
 fn check_conflicts(configs: &[RouteConfig]) -> Result<(), StartError> {
-    const NAMES: [&str; 3] = ["forward", "priority", "when_full"];
     let mut seen: HashMap<&str, &RouteConfig> = HashMap::new();
     for config in configs {
         let first = *seen.entry(&config.topic).or_insert(config);
-        let (ours, theirs) = (settings(config).texts(), settings(first).texts());
-        for ((setting, ours), theirs) in NAMES.into_iter().zip(ours).zip(theirs) {
+        let mut theirs = settings(first).to_map();
+        for (setting, ours) in settings(config).to_map() {
+            let theirs = theirs.remove(setting).unwrap_or_default();
             if ours != theirs {
                 return Err(StartError::RouteConflict {
                     topic: config.topic.clone(),
-                    setting,
+                    setting: setting.trim_start_matches("edge."),
                     first: Box::new((first.filter.clone(), theirs)),
                     second: Box::new((config.filter.clone(), ours)),
                 });

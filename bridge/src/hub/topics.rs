@@ -47,9 +47,11 @@ impl Hub {
         if settings == TopicSettings::of(&topic.config) {
             return Ok(topic);
         }
-        self.site
-            .alter_topic(&topic.name, None, &settings.to_map())
-            .await
+        let settings = settings.to_map().into_iter();
+        let settings = settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        self.site.alter_topic(&topic.name, None, &settings).await
     }
 
     /// The topic of retained messages, once there is one.

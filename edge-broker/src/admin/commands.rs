@@ -250,32 +250,8 @@ fn described(topic: &Topic) -> TopicInfo {
 
 /// Settings by the names that `topic set` takes.
 fn settings(topic: &Topic) -> BTreeMap<String, String> {
-    use edge_site::{CleanupPolicy, Priority, TopicWhenFull};
-    let config = &topic.config;
-    let policy = match config.cleanup_policy {
-        CleanupPolicy::Delete => "delete",
-        CleanupPolicy::Compact => "compact",
-    };
-    let priority = match config.priority {
-        Priority::Normal => "normal",
-        Priority::High => "high",
-    };
-    let when_full = match config.when_full {
-        TopicWhenFull::Inherit => "inherit",
-        TopicWhenFull::DropOldest => "drop-oldest",
-        TopicWhenFull::Refuse => "refuse",
-    };
-    let pairs = [
-        ("retention.ms", config.retention_ms.to_string()),
-        ("retention.bytes", config.retention_bytes.to_string()),
-        ("max.message.bytes", config.max_message_bytes.to_string()),
-        ("cleanup.policy", policy.to_owned()),
-        ("edge.forward", config.forward.to_string()),
-        ("edge.priority", priority.to_owned()),
-        ("edge.when_full", when_full.to_owned()),
-    ];
-    pairs
-        .into_iter()
+    let settings = topic.config.to_map().into_iter();
+    settings
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }
