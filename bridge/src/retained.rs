@@ -93,6 +93,8 @@ pub(crate) enum Source {
     Memory(Arc<Message>),
 }
 
+/// So many are told apart; with a dispatcher further behind, the oldest may come twice.
+const AHEAD_COUNT_MAX: usize = 1024;
 /// Compaction begins when the log is larger than this and less than half of it is live.
 const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
@@ -132,6 +134,9 @@ impl RetainedIndex {
             self.note(topic, offset, bytes, is_message);
             if offset >= self.passed {
                 self.ahead.insert(offset, Bytes::copy_from_slice(topic));
+                if self.ahead.len() > AHEAD_COUNT_MAX {
+                    self.ahead.pop_first();
+                }
             }
         }
         let Some(entry) = self.entries.get_mut(topic) else {
@@ -219,9 +224,10 @@ impl RetainedIndex {
         self.moment
     }
 
-    /// Now, and what the dispatcher may still come across of what is here; for a subscription.
-    pub(crate) fn now(&self) -> (Moment, Seen) {
+    /// Now, and what the dispatcher may still come across of what a new subscription finds here.
+    pub(crate) fn now(&self, filter: &[u8]) -> (Moment, Seen) {
         let ahead = self.ahead.iter();
+        let ahead = ahead.filter(|(_, topic)| filter_matches(filter, topic));
         let ahead = ahead
             .map(|(offset, topic)| (topic.clone(), *offset))
             .collect();

@@ -65,7 +65,7 @@ impl Hub {
             .subscriptions
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let (moment, seen) = retained.now();
+        let (moment, seen) = retained.now(&filter.filter);
         let replaced = subscriptions.remove(&filter.filter, mailbox.id);
         let since = replaced.map_or(
             Since {

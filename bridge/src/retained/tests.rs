@@ -135,21 +135,21 @@ fn a_subscription_gets_each_message_retained_or_live_whoever_is_first() {
     const LIVE: (bool, bool) = (false, true);
     let mut index = index(&[("a", true)]);
     index.begin(&topic("a"), 1, None);
-    let before = index.now();
+    let before = index.now(b"a");
     // The publisher hears of it first, the dispatcher comes later.
     index.end(&topic("a"), 1, Some((1, 100, true)));
-    let between = index.now();
+    let between = index.now(b"a");
     assert_eq!(got(&index, &before, 1), LIVE);
     assert_eq!(got(&index, &between, 1), FROM_INDEX);
     index.apply(&topic("a"), 1, 100, true);
     assert_eq!(got(&index, &before, 1), LIVE);
     assert_eq!(got(&index, &between, 1), FROM_INDEX);
-    assert_eq!(got(&index, &index.now(), 1), FROM_INDEX);
+    assert_eq!(got(&index, &index.now(b"a"), 1), FROM_INDEX);
     // The other way round.
     index.begin(&topic("a"), 2, None);
-    let before = index.now();
+    let before = index.now(b"a");
     index.apply(&topic("a"), 2, 100, true);
-    let between = index.now();
+    let between = index.now(b"a");
     index.end(&topic("a"), 2, Some((2, 100, true)));
     assert_eq!(got(&index, &before, 2), LIVE);
     assert_eq!(got(&index, &between, 2), FROM_INDEX);
@@ -159,9 +159,9 @@ fn a_subscription_gets_each_message_retained_or_live_whoever_is_first() {
 #[test]
 fn one_at_qos_0_is_retained_for_who_comes_after_it_also_once_it_is_in_the_log() {
     let mut index = RetainedIndex::default();
-    let (before, _) = index.now();
+    let (before, _) = index.now(b"a");
     index.begin(&topic("a"), 1, Some(Some(message("x"))));
-    let (after, _) = index.now();
+    let (after, _) = index.now(b"a");
     let seen_by =
         |index: &RetainedIndex| [before, after].map(|moment| index.find(b"a", moment).is_some());
     assert_eq!(seen_by(&index), [false, true]);
@@ -174,7 +174,7 @@ fn one_at_qos_0_is_retained_for_who_comes_after_it_also_once_it_is_in_the_log() 
 #[test]
 fn a_copy_that_compaction_made_is_the_same_message() {
     let mut index = index(&[("a", true)]);
-    let (moment, _) = index.now();
+    let (moment, _) = index.now(b"a");
     index.moving(b"a", true);
     index.apply(&topic("a"), 1, 100, true);
     assert_eq!(index.find(b"a", moment), Some(Source::Logged(1)));
@@ -194,4 +194,16 @@ fn pages_are_as_large_as_asked_for_and_miss_nothing() {
         .map(|(topic, _)| &topic[..])
         .collect();
     assert_eq!(topics, names.map(str::as_bytes));
+}
+
+#[test]
+fn a_dispatcher_that_is_far_behind_costs_a_bounded_list() {
+    let mut index = RetainedIndex::default();
+    for offset in 0..5000 {
+        index.begin(&topic("a"), 1, None);
+        index.end(&topic("a"), 1, Some((offset, 100, true)));
+    }
+    assert_eq!(index.ahead.len(), AHEAD_COUNT_MAX);
+    let ahead = |filter: &[u8]| index.now(filter).1.ahead.len();
+    assert_eq!((ahead(b"a"), ahead(b"b")), (AHEAD_COUNT_MAX, 0));
 }
