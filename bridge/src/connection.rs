@@ -159,6 +159,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.received.is_empty() && self.received.capacity() > 0 {
             self.received = BytesMut::new();
         }
+        if self.batches.is_empty() {
+            self.batches = VecDeque::new();
+        }
+        if self.under_way.is_empty() {
+            self.under_way = VecDeque::new();
+        }
+        self.session.rest();
         let transmit = self.session.transmit();
         if transmit.is_empty() && transmit.capacity() > IDLE_BYTES_MAX {
             *transmit = BytesMut::new();

@@ -87,7 +87,8 @@ impl RetainedStream {
             let Some(asked) = &mut self.current else {
                 self.current = self.subscriptions.pop_first().map(|(_, asked)| asked);
                 if self.current.is_none() {
-                    self.wanted = VecDeque::new();
+                    // An emptied map keeps a node of more than a kilobyte.
+                    *self = RetainedStream::default();
                     return Poll::Ready(None);
                 }
                 continue;

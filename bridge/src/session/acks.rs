@@ -81,6 +81,16 @@ impl AckQueue {
         self.requests.len()
     }
 
+    /// Gives memory back that an empty line does not need.
+    pub(super) fn rest(&mut self) {
+        if self.line.is_empty() {
+            self.line = VecDeque::new();
+        }
+        if self.requests.is_empty() {
+            self.requests = VecDeque::new();
+        }
+    }
+
     /// A new append; each number has to be spent once.
     pub(super) fn open(&mut self) -> u64 {
         self.requests.push_back(Request {

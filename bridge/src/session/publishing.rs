@@ -194,6 +194,11 @@ impl Session {
         Step::Idle
     }
 
+    /// Gives memory back that a quiet session does not need.
+    pub(crate) fn rest(&mut self) {
+        self.acks.rest();
+    }
+
     /// Appends that are not spent yet.
     pub(crate) fn requests_under_way(&self) -> usize {
         self.acks.requests()
