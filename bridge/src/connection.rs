@@ -146,12 +146,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         progress |= parsed;
         progress |= self.poll_write(cx);
         progress |= self.poll_read(cx, now_ms);
+        self.note_held();
         // What came before the end is taken first: a good-bye may be in it.
         if self.eof && !parsed && !self.is_full() {
             return Err(lost());
         }
         self.poll_timer(cx, now_ms)?;
         Ok(progress)
+    }
+
+    /// Tells what is held for this client beside its mailbox, and makes room where that is the
+    /// last thing to do.
+    fn note_held(&mut self) {
+        let held = self.received.len() + self.session.transmit().len();
+        if self.mailbox.note_received(held) {
+            self.hub.relieve();
+        }
     }
 
     /// Gives memory back that a quiet connection does not need.

@@ -7,7 +7,7 @@ mod subscribers;
 mod topics;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -44,7 +44,8 @@ pub(crate) struct Hub {
     next_id: AtomicU64,
     retained_topic: OnceLock<Arc<Topic>>,
     /// Bytes in all mailboxes.
-    queued_bytes: Arc<AtomicUsize>,
+    /// When a client was closed last for want of memory.
+    relieved_at_ms: AtomicU64,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -70,7 +71,7 @@ impl Hub {
             dispatching: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             retained_topic: OnceLock::new(),
-            queued_bytes: Arc::default(),
+            relieved_at_ms: AtomicU64::new(0),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             config,

@@ -240,7 +240,7 @@ impl Guest {
             self.say_refused(
                 &hub,
                 &client_id,
-                "mqtt.connections_max clients are connected",
+                "mqtt.connections_max clients are connected, or memory.bytes_max is nearly used",
             );
             refuse(&mut stream, version, Reason::SERVER_BUSY).await;
             return None;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use edge_site::Gauge;
 
 use crate::codec::packet::QoS;
 use crate::message::Message;
@@ -37,6 +38,8 @@ impl Delivery {
 pub(crate) enum Signal {
     /// Another connection came with the same client id.
     TakenOver,
+    /// The gateway is short of memory, and no other client holds as much of it.
+    HoldsMost,
     /// The gateway is stopping.
     Stop,
 }
@@ -58,8 +61,10 @@ pub(crate) struct Mailbox {
     pub(crate) id: u64,
     pub(crate) client_id: Bytes,
     contents: Mutex<Contents>,
-    /// Bytes in all mailboxes together.
-    all_bytes: Arc<AtomicUsize>,
+    /// Bytes that its connection received and could not take yet.
+    received_bytes: AtomicUsize,
+    /// What all connections hold together.
+    all_bytes: Arc<Gauge>,
 }
 
 /// What is in it; seen by the owner under its lock.
@@ -70,17 +75,18 @@ pub(crate) struct Contents {
     pub(crate) signal: Option<Signal>,
     live_bytes: usize,
     committed_bytes: usize,
-    all_bytes: Arc<AtomicUsize>,
+    all_bytes: Arc<Gauge>,
     waker: Option<Waker>,
 }
 
 /// Each of the two queues holds at most this.
 const QUEUE_BYTES_MAX: usize = 256 << 10;
-/// The queues of all mailboxes hold at most this.
-const ALL_BYTES_MAX: usize = 32 << 20;
+/// Mailboxes stop at this part of what the doors may hold: slow readers fall behind and read the
+/// log, before anybody is refused or closed for want of memory.
+const MAILBOXES_PERCENT: usize = 85;
 
 impl Mailbox {
-    pub(crate) fn new(id: u64, client_id: Bytes, all_bytes: Arc<AtomicUsize>) -> Mailbox {
+    pub(crate) fn new(id: u64, client_id: Bytes, all_bytes: Arc<Gauge>) -> Mailbox {
         let contents = Contents {
             live: VecDeque::new(),
             committed: VecDeque::new(),
@@ -95,8 +101,27 @@ impl Mailbox {
             id,
             client_id,
             contents: Mutex::new(contents),
+            received_bytes: AtomicUsize::new(0),
             all_bytes,
         }
+    }
+
+    /// What the connection has received and not taken yet; whether it grew.
+    pub(crate) fn note_received(&self, bytes: usize) -> bool {
+        let before = self.received_bytes.swap(bytes, Ordering::Relaxed);
+        if bytes >= before {
+            self.all_bytes.add(bytes - before);
+        } else {
+            self.all_bytes.sub(before - bytes);
+        }
+        bytes > before
+    }
+
+    /// What waits for the client and came from it.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let contents = self.lock();
+        let queued = contents.live_bytes + contents.committed_bytes;
+        queued + self.received_bytes.load(Ordering::Relaxed)
     }
 
     /// Puts a QoS 0 delivery in; false = no room, it is shed.
@@ -149,13 +174,14 @@ impl Mailbox {
     /// An empty queue takes a message of any size.
     fn is_full(&self, queued_bytes: usize, bytes: usize) -> bool {
         if queued_bytes == 0 {
-            self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.all_bytes.add(bytes);
             return false;
         }
+        let all_bytes_max = self.all_bytes.bytes_max() / 100 * MAILBOXES_PERCENT;
         let full = queued_bytes + bytes > QUEUE_BYTES_MAX
-            || self.all_bytes.load(Ordering::Relaxed) + bytes > ALL_BYTES_MAX;
+            || self.all_bytes.bytes() + bytes > all_bytes_max;
         if !full {
-            self.all_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.all_bytes.add(bytes);
         }
         full
     }
@@ -166,10 +192,16 @@ impl Mailbox {
     }
 }
 
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.note_received(0);
+    }
+}
+
 impl Drop for Contents {
     fn drop(&mut self) {
         let left = self.live_bytes + self.committed_bytes;
-        self.all_bytes.fetch_sub(left, Ordering::Relaxed);
+        self.all_bytes.sub(left);
     }
 }
 
@@ -191,8 +223,7 @@ impl Contents {
     pub(crate) fn pop_live(&mut self) -> Option<Delivery> {
         let delivery = self.live.pop_front()?;
         self.live_bytes -= delivery.bytes();
-        self.all_bytes
-            .fetch_sub(delivery.bytes(), Ordering::Relaxed);
+        self.all_bytes.sub(delivery.bytes());
         if self.live.is_empty() {
             self.live = VecDeque::new();
         }
@@ -202,8 +233,7 @@ impl Contents {
     pub(crate) fn pop_committed(&mut self) -> Option<Delivery> {
         let delivery = self.committed.pop_front()?;
         self.committed_bytes -= delivery.bytes();
-        self.all_bytes
-            .fetch_sub(delivery.bytes(), Ordering::Relaxed);
+        self.all_bytes.sub(delivery.bytes());
         if self.committed.is_empty() {
             self.committed = VecDeque::new();
         }

@@ -7,5 +7,6 @@ mod client;
 mod delivery;
 mod intake;
 mod limits;
+mod memory;
 mod retained;
 mod will;

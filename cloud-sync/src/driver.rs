@@ -40,8 +40,6 @@ use crate::{
     status::{CentralStatus, LinkStatus},
 };
 
-/// Batches in memory over all links.
-const HELD_BYTES_MAX: usize = 8 << 20;
 /// Brokers forget producers after a day by default; some are set to less.
 const PRODUCER_IDLE_MS: Ms = 600_000;
 /// Commits are looked at no more often than this.
@@ -162,7 +160,8 @@ pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender
     let found = site.status();
     meter.resume(found.link);
     let started = Instant::now();
-    let core = Forwarder::new(settings(&config), fastrand::u64(..), 0);
+    let held_bytes_max = site.memory().forwarder().bytes_max();
+    let core = Forwarder::new(settings(&config, held_bytes_max), fastrand::u64(..), 0);
     let shared = Arc::new(Shared {
         core: Mutex::new(core),
         meter: meter.clone(),
@@ -219,7 +218,7 @@ async fn watch(site: Site, events: Sender<Event>) {
     }
 }
 
-fn settings(config: &CentralConfig) -> Settings {
+fn settings(config: &CentralConfig, held_bytes_max: usize) -> Settings {
     Settings {
         in_flight_max: config.in_flight_max as usize,
         request_bytes_max: config.request_bytes_max as usize,
@@ -233,7 +232,7 @@ fn settings(config: &CentralConfig) -> Settings {
         create_topics: config.create_topics,
         on_rejected: config.on_rejected,
         producer_idle_ms: PRODUCER_IDLE_MS,
-        held_bytes_max: HELD_BYTES_MAX,
+        held_bytes_max,
     }
 }
 
@@ -244,6 +243,8 @@ impl Driver {
         let mut stopping = None;
         loop {
             self.carry_out();
+            let held = self.shared.core().held_bytes();
+            self.site.memory().forwarder().set(held);
             self.store_progress().await;
             if let Some((reply, until)) = &stopping
                 && (!self.shared.core().is_sending() || Instant::now() >= *until)

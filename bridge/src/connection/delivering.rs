@@ -22,6 +22,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let what = "another connection came with the same client id";
                 return Err(Close::gateway(Reason::TAKEN_OVER, what));
             }
+            Some(Signal::HoldsMost) => {
+                let what = "memory.bytes_max is nearly used and this client holds the most of it";
+                return Err(Close::gateway(Reason::QUOTA_EXCEEDED, what));
+            }
             Some(Signal::Stop) => {
                 let what = "the gateway is stopping";
                 return Err(Close::gateway(Reason::SERVER_SHUTTING_DOWN, what));

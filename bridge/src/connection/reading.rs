@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use edge_site::Pressure;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::appending::Waiting;
@@ -117,6 +118,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         counters.payload_bytes_in.add(publish.payload.len() as u64);
         // A retained one is delivered as it enters the index.
         if publish.qos == QoS::AtMostOnce && !publish.retain {
+            if self.hub.pressure() >= Pressure::ShedQos0 {
+                // Neither delivered nor stored: it is what goes first.
+                self.hub.shed(None, 1);
+                return Ok(());
+            }
             self.deliver_live(&publish);
         }
         self.gather(now_ms, publish, wall_ms)

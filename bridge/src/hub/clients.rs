@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edge_site::Pressure;
 use smol::channel::{Receiver, Sender};
 
 use super::{Hub, lock};
@@ -23,6 +24,9 @@ pub(crate) struct Registered {
     pub(crate) _ended: Sender<()>,
 }
 
+/// A client that is closed takes a moment to let go of what it holds.
+const RELIEF_MS: u64 = 20;
+
 /// How long a new connection waits for an older one of the same client.
 const TAKE_OVER_WAIT: Duration = Duration::from_secs(3);
 
@@ -32,11 +36,12 @@ impl Hub {
     /// Waits until the older connection is done, so that its messages and its will come first.
     pub(crate) async fn register(&self, client_id: &Bytes) -> Option<Registered> {
         let (sender, ended) = smol::channel::bounded(1);
-        let queued = self.queued_bytes.clone();
-        let mailbox = Arc::new(Mailbox::new(self.next_id(), client_id.clone(), queued));
+        let held = self.site.memory().doors().clone();
+        let mailbox = Arc::new(Mailbox::new(self.next_id(), client_id.clone(), held));
         let older = {
             let mut clients = lock(&self.clients);
-            let full = clients.len() >= self.config.mqtt.connections_max;
+            let full = clients.len() >= self.config.mqtt.connections_max
+                || self.pressure() >= Pressure::RefuseClients;
             if full && !clients.contains_key(client_id) {
                 return None;
             }
@@ -66,6 +71,26 @@ impl Hub {
             mailbox,
             _ended: sender,
         })
+    }
+
+    /// How near the end all buffers are.
+    pub(crate) fn pressure(&self) -> Pressure {
+        self.site.memory().pressure()
+    }
+
+    /// Closes the client that holds the most, when nothing else is left to make room with.
+    pub(crate) fn relieve(&self) {
+        let now_ms = self.now_ms();
+        let last_ms = self.relieved_at_ms.load(Ordering::Relaxed);
+        if self.pressure() < Pressure::CloseSlow || now_ms < last_ms + RELIEF_MS {
+            return;
+        }
+        self.relieved_at_ms.store(now_ms, Ordering::Relaxed);
+        let clients = lock(&self.clients);
+        let held = |client: &&Client| client.mailbox.held_bytes();
+        if let Some(most) = clients.values().max_by_key(held) {
+            most.mailbox.signal(Signal::HoldsMost);
+        }
     }
 
     /// Lets a client go, unless another connection has taken its id over.

@@ -19,13 +19,18 @@ fn delivery(payload_bytes: usize) -> Delivery {
     }
 }
 
-fn mailbox(all_bytes: &Arc<AtomicUsize>) -> Mailbox {
+/// Room enough.
+fn roomy() -> Arc<Gauge> {
+    Arc::new(Gauge::new(32 << 20))
+}
+
+fn mailbox(all_bytes: &Arc<Gauge>) -> Mailbox {
     Mailbox::new(1, Bytes::from_static(b"dev7"), all_bytes.clone())
 }
 
 #[test]
 fn a_session_falls_behind_at_the_message_that_found_no_room() {
-    let all_bytes = Arc::default();
+    let all_bytes = roomy();
     let mailbox = mailbox(&all_bytes);
     for ordinal in 0..4 {
         mailbox.push_committed((7, ordinal), delivery(100_000));
@@ -35,24 +40,25 @@ fn a_session_falls_behind_at_the_message_that_found_no_room() {
     assert_eq!(contents.standing, Standing::Behind { from: (7, 2) });
     assert_eq!(contents.committed.len(), 2);
     while contents.pop_committed().is_some() {}
-    assert_eq!(all_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(all_bytes.bytes(), 0);
 }
 
 #[test]
 fn a_live_message_that_finds_no_room_is_shed() {
-    let all_bytes = Arc::default();
+    let all_bytes = roomy();
     let mailbox = mailbox(&all_bytes);
     assert!(mailbox.push_live(delivery(1_000_000)));
     assert!(!mailbox.push_live(delivery(1)));
     assert!(mailbox.lock().pop_live().is_some());
     assert!(mailbox.push_live(delivery(1)));
     drop(mailbox);
-    assert_eq!(all_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(all_bytes.bytes(), 0);
 }
 
 #[test]
 fn all_mailboxes_together_have_a_limit() {
-    let all_bytes = Arc::new(AtomicUsize::new(ALL_BYTES_MAX));
+    let all_bytes = roomy();
+    all_bytes.add(all_bytes.bytes_max() / 100 * MAILBOXES_PERCENT);
     let mailbox = mailbox(&all_bytes);
     assert!(mailbox.push_live(delivery(1)), "an empty mailbox takes one");
     assert!(!mailbox.push_live(delivery(1)));
@@ -60,7 +66,7 @@ fn all_mailboxes_together_have_a_limit() {
 
 #[test]
 fn messages_before_the_place_where_it_went_live_are_not_for_it() {
-    let mailbox = mailbox(&Arc::default());
+    let mailbox = mailbox(&roomy());
     mailbox.lock().standing = Standing::Live { from: (9, 0) };
     mailbox.push_committed((8, 3), delivery(1));
     mailbox.push_committed((9, 0), delivery(1));
@@ -69,8 +75,21 @@ fn messages_before_the_place_where_it_went_live_are_not_for_it() {
 
 #[test]
 fn the_first_word_stands() {
-    let mailbox = mailbox(&Arc::default());
+    let mailbox = mailbox(&roomy());
     mailbox.signal(Signal::TakenOver);
     mailbox.signal(Signal::Stop);
     assert_eq!(mailbox.lock().signal, Some(Signal::TakenOver));
+}
+
+#[test]
+fn what_a_connection_received_counts_and_is_given_back() {
+    let all_bytes = roomy();
+    let mailbox = mailbox(&all_bytes);
+    assert!(mailbox.note_received(70_000), "it grew");
+    assert!(!mailbox.note_received(20_000));
+    assert!(mailbox.push_live(delivery(1000)));
+    assert_eq!(mailbox.held_bytes(), all_bytes.bytes());
+    assert!(mailbox.held_bytes() > 21_000);
+    drop(mailbox);
+    assert_eq!(all_bytes.bytes(), 0);
 }

@@ -9,6 +9,7 @@ use edge_log::StoreConfig;
 use kafka_wire::Compression;
 
 use crate::clock::ClockTrust;
+use crate::memory::{MemoryShares, MemoryShortage};
 use crate::topics::TopicConfig;
 
 /// What a full store does with a topic.
@@ -71,8 +72,9 @@ pub struct SiteConfig {
     pub queue_count_max: usize,
     /// Entries that raft keeps in memory.
     pub raft_memory_bytes_max: usize,
-    /// Committed frames kept in memory for readers that are not behind.
-    pub recent_bytes_max: usize,
+    /// All big buffers together: those above, and what they leave for recent frames, the
+    /// forwarder and the doors.
+    pub memory_bytes_max: usize,
     /// Settings of new topics.
     pub topic_defaults: TopicConfig,
     /// Partitions of new topics.
@@ -103,7 +105,7 @@ impl Default for SiteConfig {
             queue_bytes_max: 16 << 20,
             queue_count_max: 100_000,
             raft_memory_bytes_max: 8 << 20,
-            recent_bytes_max: 8 << 20,
+            memory_bytes_max: 100 << 20,
             topic_defaults: TopicConfig::default(),
             partitions_default: 1,
             auto_create: true,
@@ -112,5 +114,20 @@ impl Default for SiteConfig {
             forwarding: true,
             clock_trust: |_| ClockTrust::Right,
         }
+    }
+}
+
+impl SiteConfig {
+    /// Who may hold how much of `memory_bytes_max`.
+    pub fn memory_shares(&self) -> Result<MemoryShares, MemoryShortage> {
+        let store = &self.store;
+        // Beside those that readers opened: the one that is written and the next one.
+        let caches = (store.slices_open_max + 2).saturating_mul(store.cache_bytes as usize);
+        MemoryShares::of(
+            self.memory_bytes_max,
+            caches,
+            self.queue_bytes_max,
+            self.raft_memory_bytes_max,
+        )
     }
 }

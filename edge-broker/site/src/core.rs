@@ -555,6 +555,11 @@ impl<T> SiteCore<T> {
         (last, self.state.applied_index, self.durable_index)
     }
 
+    /// What raft's window of frames takes.
+    pub fn window_bytes(&self) -> usize {
+        self.raw.as_ref().map_or(0, |raw| raw.store().bytes())
+    }
+
     /// The applied state.
     pub fn state(&self) -> &State {
         &self.state

@@ -18,6 +18,7 @@ use crate::error::Refused;
 use crate::error::TopicError;
 use crate::ledger::LossCause;
 use crate::link::LinkUse;
+use crate::memory::Gauge;
 use crate::status::QueueStatus;
 use crate::ticket::{Spender, Ticket, TicketSpender, ticket};
 use crate::topics::Topic;
@@ -78,16 +79,17 @@ struct State {
 pub(crate) struct Inbox {
     state: Mutex<State>,
     wake: Condvar,
-    bytes_max: usize,
+    /// Tells the others what is held here.
+    gauge: Arc<Gauge>,
     count_max: usize,
 }
 
 impl Inbox {
-    pub fn new(bytes_max: usize, count_max: usize) -> Self {
+    pub fn new(gauge: Arc<Gauge>, count_max: usize) -> Self {
         Inbox {
             state: Mutex::default(),
             wake: Condvar::new(),
-            bytes_max,
+            gauge,
             count_max,
         }
     }
@@ -125,7 +127,8 @@ impl Inbox {
 
     fn fits(&self, state: &State, bytes: usize) -> bool {
         // One request always fits into an empty queue, however large.
-        state.count == 0 || (state.bytes + bytes <= self.bytes_max && state.count < self.count_max)
+        state.count == 0
+            || (state.bytes + bytes <= self.gauge.bytes_max() && state.count < self.count_max)
     }
 
     fn push(
@@ -137,6 +140,7 @@ impl Inbox {
         let (spender, ticket) = ticket();
         state.bytes += bytes;
         state.count += 1;
+        self.gauge.set(state.bytes);
         state.waiting.appends.push((spender, request));
         self.notify(state);
         ticket
@@ -195,6 +199,7 @@ impl Inbox {
     pub fn release(&self, bytes: usize, count: usize) -> Option<Waker> {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(bytes);
+        self.gauge.set(state.bytes);
         state.count = state.count.saturating_sub(count);
         state.line.front().map(|(_, waker)| waker.clone())
     }
@@ -210,7 +215,7 @@ impl Inbox {
         let state = self.lock();
         QueueStatus {
             bytes: state.bytes,
-            bytes_max: self.bytes_max,
+            bytes_max: self.gauge.bytes_max(),
             count: state.count,
             count_max: self.count_max,
             waiters: state.line.len(),

@@ -23,6 +23,7 @@ mod frames;
 mod inbox;
 mod ledger;
 mod link;
+mod memory;
 mod recent;
 pub mod retention;
 mod run;
@@ -46,6 +47,7 @@ pub use frames::FrameReader;
 pub use kafka_wire::{Compression, Header, Record, RecordBatch};
 pub use ledger::{LossCause, LossEntry};
 pub use link::{LinkMonth, LinkUse};
+pub use memory::{Gauge, Memory, MemoryShares, MemoryShortage, Pressure, SHED_AT_PERCENT};
 pub use site::{CommitWatch, Site, TryAppendError};
 pub use status::{
     Alarm, Marks, OpenReport, QueueStatus, SiteStatus, StorageStatus, SyncStatus, TopicStatus,

@@ -66,6 +66,11 @@ impl Recent {
         }
     }
 
+    /// What the frames take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn set_committed(&mut self, index: u64) {
         self.committed = self.committed.max(index);
     }

@@ -190,7 +190,10 @@ impl SiteLoop {
             }
         }
         let mut wakers: Vec<Waker> = spent.into_iter().filter_map(spend).collect();
+        let memory = &self.shared.memory;
+        memory.window.set(self.core.window_bytes());
         if committed {
+            memory.recent.set(self.shared.recent().bytes());
             wakers.extend(self.shared.committed.ring());
         }
         if released.1 > 0 {

@@ -11,6 +11,7 @@ use crate::clock::Mends;
 use crate::config::SiteConfig;
 use crate::error::Refused;
 use crate::inbox::Inbox;
+use crate::memory::Memory;
 use crate::recent::Recent;
 use crate::status::{Marks, OpenReport, SiteStatus};
 use crate::topics::TopicTable;
@@ -76,6 +77,7 @@ pub(crate) struct Life {
 /// Shared by the handle and both threads.
 pub(crate) struct Shared {
     pub config: SiteConfig,
+    pub memory: Memory,
     pub inbox: Inbox,
     pub committed: Bell,
     pub recent: Mutex<Recent>,

@@ -23,6 +23,7 @@ use crate::frames::FrameReader;
 use crate::inbox::{Event, Inbox};
 use crate::ledger::LossCause;
 use crate::link::LinkUse;
+use crate::memory::Memory;
 use crate::recent::Recent;
 use crate::run::{Clock, Durations, SiteLoop};
 use crate::shared::{Life, LogReader, Shared};
@@ -62,7 +63,7 @@ impl Site {
 
     /// The same on any disk.
     pub fn open_on<D: Disk>(disk: D, config: SiteConfig) -> Result<(Site, OpenReport), OpenError> {
-        check(&config)?;
+        let memory = check(&config)?;
         let begun = Instant::now();
         let (boot_id, boot_ms) = boot();
         let clock = Clock::new(boot_ms);
@@ -82,9 +83,10 @@ impl Site {
 
         let (_, committed, _) = core.indexes();
         let shared = Arc::new(Shared {
-            inbox: Inbox::new(config.queue_bytes_max, config.queue_count_max),
+            inbox: Inbox::new(memory.queue.clone(), config.queue_count_max),
             committed: Bell::default(),
-            recent: Mutex::new(Recent::new(config.recent_bytes_max, committed)),
+            recent: Mutex::new(Recent::new(memory.recent.bytes_max(), committed)),
+            memory,
             marks: RwLock::default(),
             topics: RwLock::default(),
             mends: RwLock::default(),
@@ -336,6 +338,11 @@ impl Site {
         });
     }
 
+    /// What all big buffers hold, and what is to be shed.
+    pub fn memory(&self) -> &Memory {
+        &self.shared().memory
+    }
+
     /// Everything at this moment. May wait for the site thread for a moment, not for the disk.
     pub fn status(&self) -> SiteStatus {
         let shared = self.shared();
@@ -378,17 +385,19 @@ impl Drop for Inner {
     }
 }
 
-fn check(config: &SiteConfig) -> Result<(), OpenError> {
+fn check(config: &SiteConfig) -> Result<Memory, OpenError> {
     let positive = [
         ("queue_bytes_max", config.queue_bytes_max),
         ("queue_count_max", config.queue_count_max),
         ("commit_bytes_max", config.commit_bytes_max),
         ("raft_memory_bytes_max", config.raft_memory_bytes_max),
     ];
-    match positive.iter().find(|(_, value)| *value == 0) {
-        Some((name, _)) => Err(OpenError::Config(format!("{name} must be more than 0"))),
-        None => Ok(()),
+    if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+        return Err(OpenError::Config(format!("{name} must be more than 0")));
     }
+    let shares = config.memory_shares();
+    let shares = shares.map_err(|shortage| OpenError::Config(shortage.to_string()))?;
+    Ok(Memory::new(config.memory_bytes_max, &shares))
 }
 
 /// An id of this boot of the machine, and how long ago it was.

@@ -4,7 +4,7 @@
 //! documentation. Pure.
 
 use cloud_sync::{CentralStatus, TopicState};
-use edge_site::SiteStatus;
+use edge_site::{SHED_AT_PERCENT, SiteStatus};
 
 use super::report::{Alarm, Report};
 use crate::config::units::{show_bytes, show_count, show_time};
@@ -111,15 +111,18 @@ fn of_link(report: &Report) -> Option<Alarm> {
 
 fn of_memory(report: &Report) -> Option<Alarm> {
     let memory = &report.memory;
-    let resident = memory
-        .resident_bytes
-        .filter(|bytes| *bytes > memory.bytes_max)?;
+    let is_over = |bytes: &u64| *bytes > memory.bytes_max;
+    let sheds = memory.buffers_bytes >= memory.bytes_max / 100 * SHED_AT_PERCENT as u64;
+    let what = match memory.resident_bytes.filter(is_over) {
+        Some(resident) => format!("the process uses {}", show_bytes(resident)),
+        None if sheds => format!("buffers hold {}", show_bytes(memory.buffers_bytes)),
+        None => return None,
+    };
     Some(Alarm {
         code: "memory.pressure".into(),
         since_ms: report.time_ms,
         message: format!(
-            "the process uses {}, memory.bytes_max is {}",
-            show_bytes(resident),
+            "{what}, memory.bytes_max is {}",
             show_bytes(memory.bytes_max)
         ),
         fix: "fewer clients or smaller queues, or raise memory.bytes_max".into(),

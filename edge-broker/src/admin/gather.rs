@@ -44,6 +44,7 @@ pub fn report(app: &App) -> Report {
         link: link(&central),
         memory: Memory {
             resident_bytes: machine::resident_bytes(),
+            buffers_bytes: app.site.memory().bytes() as u64,
             bytes_max: app.facts.memory_bytes_max,
         },
         topics: topics(&site, &central, &rates),

@@ -63,6 +63,11 @@ const GAUGES: &[Figure<f64>] = &[
     ("memory_resident_bytes", "Resident memory", |r| {
         r.memory.resident_bytes.and_then(count)
     }),
+    (
+        "memory_buffers_bytes",
+        "What all big buffers hold of memory.bytes_max",
+        |r| count(r.memory.buffers_bytes),
+    ),
     ("central_reachable", "1 while central answers", |r| {
         r.forward
             .as_ref()

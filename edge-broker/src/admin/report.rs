@@ -219,7 +219,9 @@ pub struct Memory {
     /// Resident, as the kernel counts it; none where it does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resident_bytes: Option<u64>,
-    /// `memory.bytes_max`.
+    /// What all big buffers hold.
+    pub buffers_bytes: u64,
+    /// `memory.bytes_max`: the most they may.
     pub bytes_max: u64,
 }
 

@@ -245,6 +245,11 @@ impl Config {
                         (storage.slice_bytes) at least";
             return Err(place.refuse("storage.bytes_max", text.into()));
         }
+        // How large the disk is makes no difference to memory.
+        let site = site_config(self, &Disk { bytes: 0 });
+        if let Some(shortage) = site.ok().and_then(|site| site.memory_shares().err()) {
+            return Err(place.refuse("memory.bytes_max", shortage.to_string()));
+        }
         Ok(())
     }
 }

@@ -509,7 +509,8 @@ const MEMORY: &[Key] = &[key(
     "bytes_max",
     r#""100MiB""#,
     Kind::Bytes(32 * MIB, TIB),
-    "all buffers; shed QoS 0, then new connections, then slow readers",
+    "all buffers; QoS 0 is shed at 80 %, new clients are refused at 90 %, who holds the most is \
+     closed at 97 %",
 )];
 
 const LOG: &[Key] = &[

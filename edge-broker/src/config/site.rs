@@ -40,6 +40,7 @@ pub fn site_config(config: &Config, disk: &Disk) -> Result<SiteConfig, Failure> 
         compression,
         queue_bytes_max: storage.queue_bytes_max as usize,
         raft_memory_bytes_max: storage.raft_memory_bytes_max as usize,
+        memory_bytes_max: config.memory.bytes_max as usize,
         topic_defaults: topic_defaults(config)?,
         partitions_default: config.topics.partitions,
         auto_create: config.topics.auto_create,

@@ -87,6 +87,7 @@ fn the_table_and_the_packages_have_the_same_defaults() {
     assert_eq!(site.wear_gb_per_day, theirs.wear_gb_per_day);
     assert_eq!(site.queue_bytes_max, theirs.queue_bytes_max);
     assert_eq!(site.raft_memory_bytes_max, theirs.raft_memory_bytes_max);
+    assert_eq!(site.memory_bytes_max, theirs.memory_bytes_max);
     assert_eq!(site.compression, theirs.compression);
     assert_eq!(site.topics_count_max, theirs.topics_count_max);
     assert_eq!(site.store.slice_bytes, theirs.store.slice_bytes);
@@ -103,6 +104,16 @@ fn an_unknown_key_names_line_and_nearest_key() {
     );
     assert!(text.contains("did you mean storage.slice_bytes?"), "{text}");
     assert!(text.contains("in [storage]: dir, bytes_max"), "{text}");
+}
+
+#[test]
+fn a_memory_that_cannot_hold_its_parts_is_refused() {
+    let text = problem("[memory]\nbytes_max = \"40MiB\"\n");
+    assert!(
+        text.starts_with("gateway.toml:2: memory.bytes_max is less than its parts"),
+        "{text}"
+    );
+    assert!(text.contains("need 56 MiB"), "{text}");
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn in_trouble() -> Report {
         }),
         memory: Memory {
             resident_bytes: Some(17_000_000),
+            buffers_bytes: 9_000_000,
             bytes_max: 104_857_600,
         },
         topics: vec![
@@ -225,8 +226,8 @@ ledger.entries[].last_ms ledger.entries[].topic ledger.lost ledger.shed link.mon
 link.month_projected_bytes link.received_bytes link.sent_bytes log.bytes_max log.bytes_used \
 log.commits log.committed log.durable log.end log.oldest_age_ms log.opened_clean \
 log.opened_in_ms log.queue_bytes log.queue_bytes_max log.records log.slices log.sync_us_p50 \
-log.sync_us_p99 memory.bytes_max memory.resident_bytes node pid site time_ms \
-topics[].central_topic topics[].in_per_s topics[].name topics[].parked_ms \
+log.sync_us_p99 memory.buffers_bytes memory.bytes_max memory.resident_bytes node pid site \
+time_ms topics[].central_topic topics[].in_per_s topics[].name topics[].parked_ms \
 topics[].partitions[].committed_end topics[].partitions[].end topics[].partitions[].forwarded \
 topics[].partitions[].partition topics[].partitions[].start topics[].reason topics[].state \
 topics[].stored_bytes topics[].waiting up_s verdict.degree verdict.text version";
