@@ -107,15 +107,7 @@ impl Job {
 /// Does it.
 pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
     let done = match &job {
-        Job::Prepare { number } => {
-            shared
-                .disk
-                .create_slice(*number)
-                .map(|slice| Outcome::Prepared {
-                    number: *number,
-                    slice: Arc::new(slice),
-                })
-        }
+        Job::Prepare { number } => prepare(shared, *number),
         Job::Seal {
             number,
             summary,
@@ -129,19 +121,30 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
             number,
             starts,
         } => rewrite(shared, sources, *number, starts),
-        Job::Checkpoint(checkpoint) => Ok(Outcome::Checkpoint {
-            index: checkpoint.index,
-            saved: checkpoint::save(&shared.disk, checkpoint)
-                .map(|()| checkpoint.data.len() as u64),
-        }),
-        Job::SyncIdentity => {
-            let before_us = shared.disk.now_us();
-            let synced = identity::sync(&shared.disk);
-            let took_us = shared.disk.now_us() - before_us;
-            Ok(Outcome::IdentitySynced { synced, took_us })
-        }
+        Job::Checkpoint(checkpoint) => Ok(save(shared, checkpoint)),
+        Job::SyncIdentity => Ok(sync_identity(shared)),
     };
     done.unwrap_or_else(|error| Outcome::Failed { job, error })
+}
+
+fn prepare<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, DiskError> {
+    let slice = Arc::new(shared.disk.create_slice(number)?);
+    Ok(Outcome::Prepared { number, slice })
+}
+
+fn save<D: Disk>(shared: &Shared<D>, checkpoint: &Checkpoint) -> Outcome<D> {
+    let saved = checkpoint::save(&shared.disk, checkpoint);
+    Outcome::Checkpoint {
+        index: checkpoint.index,
+        saved: saved.map(|()| checkpoint.data.len() as u64),
+    }
+}
+
+fn sync_identity<D: Disk>(shared: &Shared<D>) -> Outcome<D> {
+    let before_us = shared.disk.now_us();
+    let synced = identity::sync(&shared.disk);
+    let took_us = shared.disk.now_us() - before_us;
+    Outcome::IdentitySynced { synced, took_us }
 }
 
 fn busy(number: u64) -> DiskError {

@@ -404,8 +404,27 @@ impl<D: Disk> Store<D> {
     }
 
     fn note(&mut self, outcome: Outcome<D>) {
-        let failed = matches!(outcome, Outcome::Failed { .. });
         match outcome {
+            // These two have their own ways to be tried again.
+            Outcome::Checkpoint { index, saved } => {
+                let saved = self.note_checkpoint(index, saved);
+                self.upkeep.report.checkpoints.push((index, saved));
+            }
+            Outcome::IdentitySynced { synced, took_us } => {
+                self.stats.note_sync(took_us);
+                self.identity.end_sync(&self.shared.disk, &synced);
+            }
+            Outcome::Failed { job, error } => self.note_failed(job, &error),
+            done => {
+                self.note_done(done);
+                self.upkeep.failures = 0;
+                self.count_room();
+            }
+        }
+    }
+
+    fn note_done(&mut self, done: Outcome<D>) {
+        match done {
             Outcome::Prepared { number, slice } => self.next = Some((number, slice)),
             Outcome::Sealed {
                 number,
@@ -416,7 +435,6 @@ impl<D: Disk> Store<D> {
                 self.upkeep.report.sealed += 1;
                 self.upkeep.stale = true;
             }
-            Outcome::Removed => {}
             Outcome::Quarantined { name } => {
                 log::warn!("a damaged slice was salvaged and moved aside: {name}");
                 self.upkeep.quarantined += 1;
@@ -424,20 +442,10 @@ impl<D: Disk> Store<D> {
             }
             Outcome::Rescued { old, copied, lost } => self.note_rescued(old, copied, lost),
             Outcome::Rewritten { old, copied } => self.note_rewritten(&old, copied),
-            // These two have their own ways to be tried again.
-            Outcome::Checkpoint { index, saved } => {
-                let saved = self.note_checkpoint(index, saved);
-                return self.upkeep.report.checkpoints.push((index, saved));
-            }
-            Outcome::IdentitySynced { synced, took_us } => {
-                self.stats.note_sync(took_us);
-                return self.identity.end_sync(&self.shared.disk, &synced);
-            }
-            Outcome::Failed { job, error } => self.note_failed(job, &error),
-        }
-        if !failed {
-            self.upkeep.failures = 0;
-            self.count_room();
+            Outcome::Removed
+            | Outcome::Checkpoint { .. }
+            | Outcome::IdentitySynced { .. }
+            | Outcome::Failed { .. } => {}
         }
     }
 

@@ -41,7 +41,8 @@ impl LossCause {
         }
     }
 
-    /// Whether somebody decided it (a limit, a setting), unlike a disk that lost it or a batch that is damaged.
+    /// Whether somebody decided it (a limit, a setting), unlike a disk that lost it or a batch that
+    /// is damaged.
     pub fn is_on_purpose(self) -> bool {
         !matches!(self, LossCause::DiskLoss | LossCause::Undecodable)
     }
