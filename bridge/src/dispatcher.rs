@@ -70,13 +70,7 @@ enum Kind {
 impl Dispatcher {
     fn dispatch(&mut self, hub: &Hub, frame: &CommittedFrame) {
         hub.set_dispatching(frame.index);
-        let version = hub.subscriptions_version();
-        if version != self.subscriptions_version {
-            self.subscriptions_version = version;
-            self.topics
-                .values_mut()
-                .for_each(|topic| topic.wanted = None);
-        }
+        self.ask_again_on_change(hub);
         let wanted: Vec<_> = frame
             .batches
             .iter()
@@ -99,6 +93,16 @@ impl Dispatcher {
         }
         if let Some(index) = &mut index {
             retained.iter().for_each(|record| record.apply_to(index));
+        }
+    }
+
+    /// What is wanted was found out for the subscriptions of then.
+    fn ask_again_on_change(&mut self, hub: &Hub) {
+        let version = hub.subscriptions_version();
+        if version != self.subscriptions_version {
+            self.subscriptions_version = version;
+            let topics = self.topics.values_mut();
+            topics.for_each(|topic| topic.wanted = None);
         }
     }
 

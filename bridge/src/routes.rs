@@ -165,28 +165,18 @@ impl Routes {
                 wildcards: &wildcards,
             };
             let key = route.key.expand_key(values);
+            let decision = |topic, is_templated| Decision {
+                route: index,
+                topic,
+                key,
+                is_templated,
+            };
             if route.topic.is_fixed() {
                 let topic = route.topic.source().to_owned();
-                return (
-                    Decision {
-                        route: index,
-                        topic,
-                        key,
-                        is_templated: false,
-                    },
-                    None,
-                );
+                return (decision(topic, false), None);
             }
             return match topic_name(&route.topic, values) {
-                Ok(topic) => (
-                    Decision {
-                        route: index,
-                        topic,
-                        key,
-                        is_templated: true,
-                    },
-                    None,
-                ),
+                Ok(topic) => (decision(topic, true), None),
                 Err(fallback) => (self.decide_builtin(mqtt_topic), Some(fallback)),
             };
         }

@@ -9,6 +9,11 @@ use super::property;
 use super::topic::{check_filter, check_name, shared};
 use super::walk::{LONG, Walk};
 
+const TOO_LARGE: Violation = Violation {
+    reason: Reason::PACKET_TOO_LARGE,
+    what: "packet is larger than allowed",
+};
+
 /// Length of the first packet in `buffer`, header included; `None` while that is not known yet.
 ///
 /// Refuses what no client may send, and what is larger than `bytes_max`, before it is read.
@@ -31,10 +36,7 @@ pub(crate) fn frame_bytes(
                 return Err(Violation::malformed(LONG));
             }
             if header + remaining > bytes_max {
-                return Err(Violation {
-                    reason: Reason::PACKET_TOO_LARGE,
-                    what: "packet is larger than allowed",
-                });
+                return Err(TOO_LARGE);
             }
             return Ok(Some((header, header + remaining)));
         }
