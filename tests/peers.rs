@@ -15,3 +15,5 @@ mod mqtt_clients;
 mod outage;
 #[path = "peers/parking.rs"]
 mod parking;
+#[path = "peers/wrong_clock.rs"]
+mod wrong_clock;

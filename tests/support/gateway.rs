@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::clock::WallClock;
 use super::shim::Shim;
 
 /// How long a start may take before a test gives up.
@@ -79,6 +80,12 @@ impl Setup {
     /// Loads the shim into it.
     pub fn shim(mut self, shim: &Shim) -> Setup {
         self.env.extend(shim.environment());
+        self
+    }
+
+    /// Gives it a wall clock of its own.
+    pub fn clock(mut self, clock: &WallClock) -> Setup {
+        self.env.extend(clock.environment());
         self
     }
 

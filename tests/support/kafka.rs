@@ -25,6 +25,7 @@ pub struct Read {
     pub topic: String,
     pub partition: u64,
     pub offset: u64,
+    pub timestamp_ms: i64,
     pub key: Option<String>,
     pub headers: Vec<(String, String)>,
     pub payload: String,
@@ -223,6 +224,7 @@ impl Read {
             topic: text(&json["topic"]).unwrap_or_default(),
             partition: json["partition"].as_u64().unwrap_or_default(),
             offset: json["offset"].as_u64().unwrap_or_default(),
+            timestamp_ms: json["ts"].as_i64().unwrap_or_default(),
             key: text(&json["key"]),
             headers: flat
                 .chunks(2)

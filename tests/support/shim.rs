@@ -12,22 +12,25 @@ use std::sync::OnceLock;
 /// Compiles the shim into the build folder and says where it is.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/shim/shim.c");
-        let out = super::scratch_root().join(format!("shim-{}.so", std::process::id()));
-        let mut cc = Command::new("cc");
-        cc.args(["-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o"]);
-        let done = cc
-            .arg(&out)
-            .arg(source)
-            .args(["-ldl", "-lpthread"])
-            .status();
-        assert!(
-            done.expect("a C compiler").success(),
-            "the shim does not compile"
-        );
-        out
-    })
+    LIBRARY.get_or_init(|| compiled("shim"))
+}
+
+/// A preload library made of `../shim/NAME.c`.
+pub fn compiled(name: &str) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/shim");
+    let out = super::scratch_root().join(format!("{name}-{}.so", std::process::id()));
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-o"]);
+    let done = cc
+        .arg(&out)
+        .arg(sources.join(format!("{name}.c")))
+        .args(["-ldl", "-lpthread"])
+        .status();
+    assert!(
+        done.expect("a C compiler").success(),
+        "{name}.c does not compile"
+    );
+    out
 }
 
 /// What the shim in one process is told to do. Turns into environment variables.
