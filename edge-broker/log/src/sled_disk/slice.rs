@@ -216,6 +216,8 @@ impl Slice for SledSlice {
     fn sync(&self) -> Result<(), DiskError> {
         // sled's flush writes its buffers out and calls `sync_file_range`, which is no sync.
         self.ask("flush", |db| db.flush().map(|_| ()))?;
+        // Otherwise up to 64 buffers wait on the thread that writes.
+        release_garbage();
         self.file.sync_data().map_err(io_error("sync", &self.path))
     }
 
