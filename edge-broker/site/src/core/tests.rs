@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use edge_log::{Durable, FRAME_LEVEL, FrameBuilder, FrameHeader, PersistError};
+use edge_log::{Checkpoint, Durable, FRAME_LEVEL, FrameBuilder, FrameHeader, PersistError};
 use kafka_wire::Record;
 
 use super::*;
-use crate::append::AckLevel;
+use crate::append::{AckLevel, Appended};
+use crate::config::SiteConfig;
+use crate::error::Refused;
 use crate::topics::TopicConfig;
 
 struct Driver {
