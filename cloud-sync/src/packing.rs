@@ -86,7 +86,7 @@ fn work(compression: Compression, inbox: &Receiver<Job>) {
 /// Packs what was read for `request`.
 ///
 /// A batch that cannot be decoded is sent as it is, for central to judge. Only where it must be
-/// cut or changed its unreadable rest is left out, and said so: it would be as unreadable next time.
+/// cut or changed its unreadable rest is left out, and said so: reading it again would not help.
 pub(crate) fn pack(
     batches: &[RecordBatch],
     request: &ReadRequest,

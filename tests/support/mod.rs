@@ -2,8 +2,9 @@
 //!
 //! [`gateway`] starts, kills and asks the real binary; [`mqtt`] is a client of our own; [`load`]
 //! publishes and knows what was acknowledged; [`shim`], [`recording`] and [`image`] make power
-//! cuts, [`clock`] a wrong time; [`tools`] finds the programs that some groups need. Used by the test targets of this
-//! folder; every target uses a part, so unused parts are allowed here and only here.
+//! cuts, [`clock`] a wrong time; [`tools`] finds the programs that some groups need. Used by the
+//! test targets of this folder; every target uses a part, so unused parts are allowed here and
+//! only here.
 
 #![allow(dead_code)]
 

@@ -6,9 +6,9 @@
 //! since boot kept their distance, and per partition the **spans** of offsets appended meanwhile:
 //!
 //! ```text
-//!  boot 1  ├─ 1970 ───────┤ off                  a record at ms 500 of boot 1: at the latest
-//!  boot 2  ├─ 1970 ─┤ leap ├─ right ─────▶         (wall at ms 0 of boot 2) − (end of boot 1 − 500)
-//!                                                a record at ms 500 of boot 2: right − 1970 later
+//!  boot 1  ├─ 1970 ───────┤ off            a record at ms 500 of boot 1: at the latest
+//!  boot 2  ├─ 1970 ─┤ leap ├─ right ──▶      (wall at ms 0 of boot 2) − (end of boot 1 − 500)
+//!                                          a record at ms 500 of boot 2: right − 1970 later
 //! ```
 //!
 //! Within a boot the mend is exact. A boot that ended before its clock was right is bounded by

@@ -222,8 +222,9 @@ disk.written_bytes disk.written_bytes_per_day disk.written_bytes_per_day_max doo
 doors.mqtt[] doors.socket forward.dead_lettered forward.forwarded forward.guarantee \
 forward.next_try_ms forward.oldest_age_ms forward.out_per_s forward.reachable forward.since_ms \
 forward.waiting ledger.entries[].cause ledger.entries[].count ledger.entries[].first_ms \
-ledger.entries[].last_ms ledger.entries[].topic ledger.lost ledger.shed link.month_bytes link.month_bytes_max \
-link.month_projected_bytes link.received_bytes link.sent_bytes log.bytes_max log.bytes_used \
+ledger.entries[].last_ms ledger.entries[].topic ledger.lost ledger.shed link.month_bytes \
+link.month_bytes_max link.month_projected_bytes link.received_bytes link.sent_bytes \
+log.bytes_max log.bytes_used \
 log.commits log.committed log.durable log.end log.oldest_age_ms log.opened_clean \
 log.opened_in_ms log.queue_bytes log.queue_bytes_max log.records log.slices log.sync_us_p50 \
 log.sync_us_p99 memory.buffers_bytes memory.bytes_max memory.resident_bytes node pid site \
