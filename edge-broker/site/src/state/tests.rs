@@ -135,6 +135,14 @@ fn a_batch_seen_before_is_dropped() {
 }
 
 #[test]
+fn a_batch_at_offsets_that_are_taken_is_dropped() {
+    let mut world = World::new();
+    world.batch(1, 0, 10);
+    assert_eq!(world.batch(1, 9, 5).dropped, [tp(1)]);
+    assert_eq!(world.marks(1), (0, 0, 10));
+}
+
+#[test]
 fn an_unknown_control_entry_stops_before_the_frame() {
     let mut world = World::new();
     let before = world.state.clone();
