@@ -277,7 +277,8 @@ impl<D: Disk> Store<D> {
         if settled && let Some(job) = self.unsealed() {
             return Some(job);
         }
-        if self.upkeep.gone.is_empty() && self.upkeep.stale {
+        // A start takes a missing slice for one that retention took only behind a sealed one.
+        if settled && self.upkeep.gone.is_empty() && self.upkeep.stale {
             self.upkeep.stale = false;
             self.drop_dead();
         }
