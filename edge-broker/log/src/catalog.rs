@@ -55,6 +55,8 @@ struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
     pub number: u64,
+    /// Its place in write order.
+    pub place: u64,
     pub void_from: u64,
 }
 
@@ -212,10 +214,19 @@ impl Catalog {
         }
     }
 
-    /// Slices that may hold records of a partition at or after an offset, in order.
-    pub fn lookup(&self, partition: TopicPartition, offset: i64, max: usize) -> Vec<Lookup> {
+    /// Slices from a place in write order on that may hold records of a partition at or after an
+    /// offset, in order.
+    pub fn lookup(
+        &self,
+        partition: TopicPartition,
+        offset: i64,
+        from: u64,
+        max: usize,
+    ) -> Vec<Lookup> {
         let parts = self.parts.get(&partition).map_or(&[][..], Vec::as_slice);
-        let found = parts.iter().filter(|part| part.next_offset > offset);
+        let found = parts
+            .iter()
+            .filter(|part| part.slice >= from && part.next_offset > offset);
         found
             .filter_map(|part| self.slices.get(&part.slice))
             .take(max)
@@ -406,6 +417,7 @@ fn grow_part(parts: &mut Vec<Part>, slice: u64, batch: &BatchPlace) {
 fn lookup(entry: &SliceEntry) -> Lookup {
     Lookup {
         number: entry.number,
+        place: entry.summary.first_sequence,
         void_from: entry.summary.void_from,
     }
 }

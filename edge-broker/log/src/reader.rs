@@ -97,13 +97,12 @@ impl<D: Disk> Reader<D> {
         bytes_max: usize,
     ) -> Result<Vec<RecordBatch>, ReadError> {
         let mut batches = Vec::new();
-        let (mut offset, mut bytes) = (from_offset, 0);
+        let (mut offset, mut bytes, mut from) = (from_offset, 0, 0);
         loop {
             let lookups = self
                 .shared
                 .catalog()
-                .lookup(partition, offset, LOOKUP_SLICES_MAX);
-            let before = offset;
+                .lookup(partition, offset, from, LOOKUP_SLICES_MAX);
             for lookup in &lookups {
                 let room = bytes_max.saturating_sub(bytes);
                 let places = self.places(lookup, partition, offset, room, batches.is_empty())?;
@@ -116,8 +115,10 @@ impl<D: Disk> Reader<D> {
                     return Ok(batches);
                 }
             }
-            if lookups.len() < LOOKUP_SLICES_MAX || offset == before {
-                return Ok(batches);
+            // Any number of slices may have nothing: all they had was written over.
+            match lookups.last() {
+                Some(last) if lookups.len() == LOOKUP_SLICES_MAX => from = last.place + 1,
+                _ => return Ok(batches),
             }
         }
     }

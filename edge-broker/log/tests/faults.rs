@@ -374,3 +374,18 @@ fn timestamps_find_their_offsets_across_slices() {
     assert_eq!(find(300), Some(29));
     assert_eq!(find(301), None);
 }
+
+/// Found by both simulations: after more slices than are looked up in one go, all of them written
+/// over, a reader was told that there is nothing.
+#[test]
+fn a_reader_passes_any_number_of_slices_that_were_written_over() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = open(&disk);
+    for _ in 0..20 {
+        store
+            .persist(&[one_batch(1, 0, 1, 70_000)], None, false)
+            .unwrap();
+    }
+    assert!(store.usage().slices.len() > 16);
+    assert_eq!(offsets(&store, 0), [0]);
+}
