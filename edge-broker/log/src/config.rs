@@ -5,9 +5,9 @@
 pub struct StoreConfig {
     /// A slice is closed once it holds this much.
     pub slice_bytes: u64,
-    /// Sealed slices open for reading at one time.
+    /// Files of older slices open for reading at one time.
     pub slices_open_max: usize,
-    /// Cache of each open slice.
+    /// Of sled, for the slice that is written.
     pub cache_bytes: u64,
     /// The newest slices up to this size stay whole for raft.
     pub raft_window_bytes: u64,

@@ -89,9 +89,9 @@ pub struct Storage {
     pub queue_bytes_max: u64,
     /// Size of a slice.
     pub slice_bytes: u64,
-    /// Slices kept open.
+    /// Files of older slices kept open for readers.
     pub slices_open_max: u64,
-    /// Cache per open slice.
+    /// Of sled, for the slice that is written.
     pub cache_bytes: u64,
     /// What a peer may ask for as frames.
     pub raft_window_bytes: u64,

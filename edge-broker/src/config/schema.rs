@@ -189,13 +189,13 @@ const STORAGE: &[Key] = &[
         "slices_open_max",
         "4",
         Kind::Int(2, 64),
-        "slices kept open for readers",
+        "files of older slices kept open for readers",
     ),
     key(
         "cache_bytes",
         r#""4MiB""#,
         Kind::Bytes(MIB, 64 * MIB),
-        "per open slice",
+        "of sled, for the slice that is written",
     ),
     key(
         "raft_window_bytes",

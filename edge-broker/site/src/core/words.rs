@@ -26,7 +26,9 @@ pub struct CoreConfig {
     pub voters: Vec<u64>,
 }
 
-/// A request to write and sync; answered by [`handle_persisted`](super::SiteCore::handle_persisted).
+/// A request to write and sync.
+///
+/// Answered by [`handle_persisted`](super::SiteCore::handle_persisted).
 #[derive(Clone, Debug)]
 pub struct PersistJob {
     /// Counts jobs; a job that failed is repeated under its number.
@@ -132,7 +134,9 @@ pub enum Output<T> {
     SaveCheckpoint(Checkpoint),
     /// Starts moved: what is below is dead.
     Starts(BTreeMap<TopicPartition, i64>),
-    /// Read entries for a follower; answered by [`handle_fetched`](super::SiteCore::handle_fetched).
+    /// Read entries for a follower.
+    ///
+    /// Answered by [`handle_fetched`](super::SiteCore::handle_fetched).
     Fetch(Fetch),
     /// The store's figures are wanted now.
     WantReport,
