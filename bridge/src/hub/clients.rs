@@ -85,10 +85,12 @@ impl Hub {
         if self.pressure() < Pressure::CloseSlow || now_ms < last_ms + RELIEF_MS {
             return;
         }
-        self.relieved_at_ms.store(now_ms, Ordering::Relaxed);
         let clients = lock(&self.clients);
         let held = |client: &&Client| client.mailbox.held_bytes();
-        if let Some(most) = clients.values().max_by_key(held) {
+        let most = clients.values().max_by_key(held);
+        // Who holds nothing makes no room: somebody else's turn is not wasted on them.
+        if let Some(most) = most.filter(|client| held(client) > 0) {
+            self.relieved_at_ms.store(now_ms, Ordering::Relaxed);
             most.mailbox.signal(Signal::HoldsMost);
         }
     }

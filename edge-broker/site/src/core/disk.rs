@@ -113,6 +113,10 @@ impl<T> SiteCore<T> {
             .saturating_sub(self.counters.device_bytes);
         self.counters.device_bytes += written;
         self.disk.append_bytes_left = Some(durable.append_bytes_left);
+        if self.disk.no_room() {
+            // What is refused from here on has its reason in the status at once.
+            self.alarm_full(now, "no room is left for appends".into());
+        }
         if let Some(last) = flying.job.entries.last() {
             self.durable_index = last.index;
             self.counters.commits += 1;

@@ -19,6 +19,7 @@ struct Driver {
     released: usize,
     checkpoints: Vec<Checkpoint>,
     device_bytes: u64,
+    append_bytes_left: u64,
 }
 
 fn recovery() -> Recovery {
@@ -82,6 +83,7 @@ impl Driver {
             released: 0,
             checkpoints: vec![],
             device_bytes: 0,
+            append_bytes_left: 1 << 30,
         };
         driver.drain();
         driver
@@ -114,7 +116,7 @@ impl Driver {
         let device_bytes = self.device_bytes;
         let durable = Durable {
             device_bytes,
-            append_bytes_left: 1 << 30,
+            append_bytes_left: self.append_bytes_left,
             ..Durable::default()
         };
         self.core
@@ -355,6 +357,22 @@ fn a_full_filesystem_refuses_until_there_is_room_again() {
     driver.settle();
     assert_eq!(driver.outcomes(), [(2, Ok(vec![0]))]);
     assert_eq!(driver.core.alarms().count(), 0);
+}
+
+#[test]
+fn the_write_that_takes_the_last_room_raises_the_alarm() {
+    let mut driver = Driver::new(config());
+    driver.append_bytes_left = 0;
+    driver.append(1, 10);
+    driver.settle();
+    assert_eq!(driver.outcomes(), [(1, Ok(vec![0]))]);
+    driver.append(2, 10);
+    let full = Refused::Full {
+        limit: "storage.bytes_max",
+    };
+    assert_eq!(driver.outcomes(), [(2, Err(full))]);
+    let mut alarms = driver.core.alarms();
+    assert!(alarms.any(|alarm| alarm.code == "storage.full"));
 }
 
 #[test]
