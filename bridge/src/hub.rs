@@ -43,9 +43,8 @@ pub(crate) struct Hub {
     dispatching: AtomicU64,
     next_id: AtomicU64,
     retained_topic: OnceLock<Arc<Topic>>,
-    /// Bytes in all mailboxes.
-    /// When a client was closed last for want of memory.
-    relieved_at_ms: AtomicU64,
+    /// When a client may be closed again for want of memory.
+    relief_due_ms: AtomicU64,
     started: Instant,
     stopping: AtomicBool,
 }
@@ -71,7 +70,7 @@ impl Hub {
             dispatching: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             retained_topic: OnceLock::new(),
-            relieved_at_ms: AtomicU64::new(0),
+            relief_due_ms: AtomicU64::new(0),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             config,

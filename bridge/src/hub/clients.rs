@@ -81,8 +81,8 @@ impl Hub {
     /// Closes the client that holds the most, when nothing else is left to make room with.
     pub(crate) fn relieve(&self) {
         let now_ms = self.now_ms();
-        let last_ms = self.relieved_at_ms.load(Ordering::Relaxed);
-        if self.pressure() < Pressure::CloseSlow || now_ms < last_ms + RELIEF_MS {
+        let due_ms = self.relief_due_ms.load(Ordering::Relaxed);
+        if self.pressure() < Pressure::CloseSlow || now_ms < due_ms {
             return;
         }
         let clients = lock(&self.clients);
@@ -90,7 +90,8 @@ impl Hub {
         let most = clients.values().max_by_key(held);
         // Who holds nothing makes no room: somebody else's turn is not wasted on them.
         if let Some(most) = most.filter(|client| held(client) > 0) {
-            self.relieved_at_ms.store(now_ms, Ordering::Relaxed);
+            let due_ms = now_ms + RELIEF_MS;
+            self.relief_due_ms.store(due_ms, Ordering::Relaxed);
             most.mailbox.signal(Signal::HoldsMost);
         }
     }
