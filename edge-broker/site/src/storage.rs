@@ -12,6 +12,9 @@ use crate::shared::Shared;
 
 /// Maintenance comes at least this often, and at once where there is more to do.
 const MAINTAIN_MS: u64 = 50;
+/// The same while writes never pause: at full speed a slice is filled every 20 ms, and each wants to
+/// be created and sealed. A start reads whole what was not sealed.
+const BUSY_MS: u64 = 8;
 
 /// The store's figures go to the core at least this often.
 const REPORT_MS: u64 = 1000;
@@ -83,7 +86,7 @@ pub(crate) fn run<D: Disk>(mut store: Store<D>, jobs: &Jobs, shared: &Shared) {
             }
             None => true,
         };
-        let overdue = maintained_at.elapsed() >= Duration::from_millis(MAINTAIN_MS);
+        let overdue = maintained_at.elapsed() >= Duration::from_millis(BUSY_MS);
         if idle || overdue {
             more = maintain(&mut store, shared);
             maintained_at = Instant::now();
