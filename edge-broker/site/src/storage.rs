@@ -12,8 +12,8 @@ use crate::shared::Shared;
 
 /// Maintenance comes at least this often, and at once where there is more to do.
 const MAINTAIN_MS: u64 = 50;
-/// The same while writes never pause: at full speed a slice is filled every 20 ms, and each wants to
-/// be created and sealed. A start reads whole what was not sealed.
+/// The same while writes never pause. At full speed a slice is filled every 20 ms, and each wants
+/// to be created and sealed; a start reads whole what was not sealed.
 const BUSY_MS: u64 = 8;
 
 /// The store's figures go to the core at least this often.
