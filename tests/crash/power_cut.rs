@@ -168,7 +168,7 @@ fn check_image(image: &Folder, acked: &BTreeSet<Id>, about: &str) -> Result<Dura
         let begun = Instant::now();
         let gateway = Setup::on(&dir).config(CONFIG).start();
         let start = begun.elapsed();
-        let log = everything_at_last(&gateway, about);
+        let log = everything(&gateway);
         load::check(&log, acked.iter().copied(), &BTreeSet::new(), PAYLOAD_BYTES).insist(about);
         let mut client = Client::connect(gateway.mqtt(), &Hello::v3("after"));
         client.publish_acked("after", b"the power cut");
@@ -180,20 +180,6 @@ fn check_image(image: &Folder, acked: &BTreeSet<Id>, about: &str) -> Result<Dura
         let _ = fs::remove_dir_all(&dir);
         image.write(&kept.join("as-it-was"));
         format!("{about}: image in {}: {why}", kept.display())
-    })
-}
-
-/// The same, asked once more when the command hangs: about one in several hundred did, and why is
-/// not known yet. What is there and what is not is judged all the same.
-fn everything_at_last(gateway: &Gateway, about: &str) -> Vec<Stored> {
-    let asked = std::panic::AssertUnwindSafe(|| everything(gateway));
-    std::panic::catch_unwind(asked).unwrap_or_else(|panic| {
-        let hung = |why: &String| why.starts_with("stuck for");
-        if !panic.downcast_ref().is_some_and(hung) {
-            std::panic::resume_unwind(panic);
-        }
-        println!("{about}: tail hung, asked again");
-        everything(gateway)
     })
 }
 

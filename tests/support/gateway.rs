@@ -386,8 +386,9 @@ fn output_within(mut command: Command, time: Duration) -> Output {
             break status;
         }
         if Instant::now() > until {
+            let stacks = stacks_of_all();
             let _ = child.kill();
-            panic!("stuck for {time:?}: {command:?}");
+            panic!("stuck for {time:?}: {command:?}\n{stacks}");
         }
         std::thread::sleep(Duration::from_millis(1));
     };
@@ -397,6 +398,20 @@ fn output_within(mut command: Command, time: Duration) -> Output {
         stdout,
         stderr: stderr.join().expect("its stderr"),
     }
+}
+
+/// What every gateway and command on this machine waits for, when a test is stuck.
+///
+/// Stacks where gdb is installed, else where in the kernel each thread is; and their sockets.
+fn stacks_of_all() -> String {
+    const ASK: &str = "for pid in $(pidof edge-broker); do
+        echo \"== $pid $(tr '\\0' ' ' </proc/$pid/cmdline)\"
+        gdb -p $pid -batch -ex 'thread apply all bt 30' 2>/dev/null || head /proc/$pid/task/*/wchan
+        done; ss -xtp 2>/dev/null | grep edge-broker";
+    let out = Command::new("sh").args(["-c", ASK]).output();
+    out.map_or(String::new(), |out| {
+        String::from_utf8_lossy(&out.stdout).into()
+    })
 }
 
 /// Reads all that a process says, so that it never waits for us.

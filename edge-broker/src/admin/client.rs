@@ -2,6 +2,7 @@
 //!
 //! Finds the gateway by its data folder; turns every refusal into a failure with its remedy.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -11,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper::{Method, Request, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use smol::net::unix::UnixStream;
+use smol::Async;
 use smol_hyper::rt::FuturesIo;
 
 use super::api::Refusal;
@@ -77,7 +78,7 @@ impl Gateway {
         question: &Q,
     ) -> Result<Response<Incoming>, Failure> {
         let socket = socket::find(&self.data);
-        let stream = UnixStream::connect(&socket)
+        let stream = Async::<UnixStream>::connect(&socket)
             .await
             .map_err(|error| no_gateway(&self.data, &error))?;
         let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(FuturesIo::new(stream))

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
+use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
@@ -58,9 +59,15 @@ impl Drop for Place {
 }
 
 /// Serves one socket in a task of its own until it closes.
-pub fn serve<S, F, Answer>(socket: S, room: &Room, handle: F)
+///
+/// The socket is a bare [`Async`], whose waker stays registered until the socket is ready. hyper
+/// counts on that: it may go to sleep after a write that succeeded behind one that had to wait.
+/// The sockets of `smol::net` forget their waker with the success, and an answer longer than the
+/// socket's buffer then stops midway for ever.
+pub fn serve<S, F, Answer>(socket: Async<S>, room: &Room, handle: F)
 where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Send + 'static,
+    Async<S>: AsyncRead + AsyncWrite + Unpin,
     F: Fn(Request<Incoming>) -> Answer + Clone + Send + 'static,
     Answer: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -89,3 +96,6 @@ pub async fn after_failed_accept(error: io::Error) {
     log::warn!("admin: cannot accept: {error}");
     smol::Timer::after(Duration::from_millis(200)).await;
 }
+
+#[cfg(test)]
+mod tests;

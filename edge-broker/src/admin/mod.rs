@@ -23,7 +23,8 @@ mod socket;
 pub mod stream;
 mod verdict;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use bridge::{Bridge, BridgeStats};
 use cloud_sync::CloudSync;
 use edge_site::Site;
+use smol::Async;
 
 use crate::failure::Failure;
 use rates::{Rates, Sample};
@@ -178,7 +180,7 @@ impl Admin {
 /// Opens both doors.
 pub async fn start(app: &Arc<App>, config: &crate::config::Admin) -> Result<Admin, Failure> {
     let socket = socket::Socket::bind(&app.facts.data, &config.socket)?;
-    let listeners = socket::bind_http(&config.http).await?;
+    let listeners = socket::bind_http(&config.http)?;
     let doors = Doors {
         mqtt: app
             .bridge
@@ -216,7 +218,7 @@ async fn sample_for_ever(app: Arc<App>) {
     }
 }
 
-async fn accept_commands(app: Arc<App>, listener: smol::net::unix::UnixListener) {
+async fn accept_commands(app: Arc<App>, listener: Async<UnixListener>) {
     let room = http::Room::default();
     loop {
         match listener.accept().await {
@@ -231,7 +233,7 @@ async fn accept_commands(app: Arc<App>, listener: smol::net::unix::UnixListener)
     }
 }
 
-async fn accept_readers(app: Arc<App>, listener: smol::net::TcpListener) {
+async fn accept_readers(app: Arc<App>, listener: Async<TcpListener>) {
     let room = http::Room::default();
     loop {
         match listener.accept().await {

@@ -4,14 +4,14 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use smol::net::TcpListener;
-use smol::net::unix::UnixListener;
+use smol::Async;
 
 use super::resolve;
 use crate::config::{socket_path, socket_pointer, units};
@@ -64,12 +64,9 @@ impl Socket {
     }
 
     /// For the accepting task.
-    pub fn listener(&self) -> Result<UnixListener, Failure> {
-        let listener = self
-            .listening
-            .try_clone()
-            .map(std::os::unix::net::UnixListener::from);
-        let listener = listener.and_then(UnixListener::try_from);
+    pub fn listener(&self) -> Result<Async<UnixListener>, Failure> {
+        let listener = self.listening.try_clone().map(UnixListener::from);
+        let listener = listener.and_then(Async::new);
         listener.map_err(|error| Failure::new(Exit::IO, format!("admin socket: {error}")))
     }
 
@@ -111,19 +108,22 @@ pub fn find(data: &Path) -> PathBuf {
 }
 
 /// Listens on every address that `address` means; "" = none.
-pub async fn bind_http(address: &str) -> Result<Vec<(SocketAddr, TcpListener)>, Failure> {
+pub fn bind_http(address: &str) -> Result<Vec<(SocketAddr, Async<TcpListener>)>, Failure> {
     let Ok((host, port)) = units::parse_address(address) else {
         return Ok(Vec::new());
     };
-    let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
+    let mut bound: Vec<(SocketAddr, Async<TcpListener>)> = Vec::new();
     let mut first_error = None;
     for mut candidate in resolve(&host, port) {
         // Port 0 is the same free port on both addresses of localhost.
         if let (0, Some((first, _))) = (candidate.port(), bound.first()) {
             candidate.set_port(first.port());
         }
-        match TcpListener::bind(candidate).await {
-            Ok(listener) => bound.push((listener.local_addr().unwrap_or(candidate), listener)),
+        match Async::<TcpListener>::bind(candidate) {
+            Ok(listener) => bound.push((
+                listener.get_ref().local_addr().unwrap_or(candidate),
+                listener,
+            )),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(in_use(candidate, "--admin localhost:9884"));
             }
@@ -201,9 +201,9 @@ mod tests {
 
     #[test]
     fn a_port_in_use_names_the_process() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let failure = smol::block_on(bind_http(&address.to_string())).unwrap_err();
+        let failure = bind_http(&address.to_string()).unwrap_err();
         assert_eq!(failure.code, Exit::UNAVAILABLE);
         assert!(
             failure
@@ -219,13 +219,13 @@ mod tests {
 
     #[test]
     fn localhost_is_both_loopback_addresses() {
-        let bound = smol::block_on(bind_http("localhost:0")).unwrap();
+        let bound = bind_http("localhost:0").unwrap();
         assert_eq!(bound[0].0.ip(), std::net::Ipv4Addr::LOCALHOST);
         assert!(
             bound
                 .iter()
                 .all(|(address, _)| address.port() == bound[0].0.port())
         );
-        assert!(smol::block_on(bind_http("")).unwrap().is_empty());
+        assert!(bind_http("").unwrap().is_empty());
     }
 }
