@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod demo;
 mod failure;
+mod heap;
 mod logger;
 mod machine;
 mod serve;
@@ -27,6 +28,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    heap::share_one_arena();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return cli::wrong_usage(&error),
