@@ -117,15 +117,20 @@ impl Default for SiteConfig {
     }
 }
 
+/// Places and index of a slice are to the slice as one to this, with values of about 1 KiB.
+const SLICE_PER_INDEX: usize = 8;
+
 impl SiteConfig {
     /// Who may hold how much of `memory_bytes_max`.
     pub fn memory_shares(&self) -> Result<MemoryShares, MemoryShortage> {
         let store = &self.store;
-        // Beside those that readers opened: the one that is written and the next one.
-        let caches = (store.slices_open_max + 2).saturating_mul(store.cache_bytes as usize);
+        // sled has two open: the slice that is written and the next one.
+        let caches = (store.cache_bytes as usize).saturating_mul(2);
+        // Of one that a reader opened the places of its values are kept, and its index.
+        let older = store.slice_bytes as usize / SLICE_PER_INDEX;
         MemoryShares::of(
             self.memory_bytes_max,
-            caches,
+            caches.saturating_add(older.saturating_mul(store.slices_open_max)),
             self.queue_bytes_max,
             self.raft_memory_bytes_max,
         )

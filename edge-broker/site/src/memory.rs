@@ -1,8 +1,8 @@
 //! One sum for all big buffers: what each part may hold, and what is shed when it nears its end.
 //!
 //! ```text
-//! memory.bytes_max = caches of open slices + queue + raft's window    their own keys say how much
-//!                  + recent frames + forwarder + doors                share what is left
+//! memory.bytes_max = open slices + queue + raft's window    their own keys say how much
+//!                  + recent frames + forwarder + doors       share what is left
 //! ```
 //! Every part bounds itself by its share, so the sum is kept by construction. The parts tell here
 //! what they hold, and the doors ask for the pressure before they take more: first QoS 0 messages
@@ -29,7 +29,7 @@ const CLOSE_AT_PERCENT: usize = 97;
 /// What each part may hold, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryShares {
-    /// Caches of the slices that are open; counted as if they were always full.
+    /// Caches and indexes of the slices that are open; counted as if they were always full.
     pub caches: usize,
     /// Appends that are not on disk yet.
     pub queue: usize,
@@ -54,9 +54,9 @@ impl fmt::Display for MemoryShortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "memory.bytes_max is less than its parts: storage.cache_bytes for slices_open_max + 2 \
-             slices, queue_bytes_max, raft_memory_bytes_max and {} MiB for the rest need {} MiB; \
-             raise it, or lower one of them",
+            "memory.bytes_max is less than its parts: twice storage.cache_bytes, an eighth of \
+             slice_bytes for each of slices_open_max, queue_bytes_max, raft_memory_bytes_max and \
+             {} MiB for the rest need {} MiB; raise it, or lower one of them",
             REST_BYTES_MIN >> 20,
             self.bytes_min.div_ceil(1 << 20)
         )

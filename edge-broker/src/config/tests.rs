@@ -113,7 +113,7 @@ fn a_memory_that_cannot_hold_its_parts_is_refused() {
         text.starts_with("gateway.toml:2: memory.bytes_max is less than its parts"),
         "{text}"
     );
-    assert!(text.contains("need 56 MiB"), "{text}");
+    assert!(text.contains("need 48 MiB"), "{text}");
 }
 
 #[test]
