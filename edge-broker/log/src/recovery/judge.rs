@@ -1,0 +1,99 @@
+//! What the slices are worth: which frames count, what is lost, what is not proven yet.
+//!
+//! `chain` follows the writes and knows numbers only; here they become frames kept, slices marked
+//! as damaged, ranges to be told as lost, and the tail. Called once, when a store is opened; it
+//! reads the disk and changes nothing there.
+
+use super::chain::{self, Gap, Section};
+use super::piece::{Content, Piece};
+use crate::identity::{Identity, Mark};
+use crate::scan::Found;
+use crate::{Disk, LostRange};
+
+/// What the chain of writes says about the slices.
+pub struct Judged {
+    pub highest: u64,
+    pub lost: Vec<LostRange>,
+}
+
+/// The last write that is known to have been durable.
+pub fn durable(known: Option<Identity>, pieces: &[Piece]) -> u64 {
+    let proven = pieces.iter().map(Piece::proves).max().unwrap_or(0);
+    proven.max(known.map_or(0, |identity| identity.mark.sequence))
+}
+
+/// Sorts out which frames count, and marks the slices that lost some as damaged.
+pub fn judge(
+    known: Option<Identity>,
+    checkpoint_index: u64,
+    durable: u64,
+    pieces: &mut [Piece],
+) -> Judged {
+    let mark = known
+        .map(|identity| identity.mark)
+        .filter(|mark| mark.sequence > 0);
+    let sections: Vec<Section> = pieces.iter().map(Piece::section).collect();
+    let verdict = chain::judge(&sections, durable);
+    let closed = |at: usize| !matches!(sections.get(at), Some(Section::Open { .. }));
+    let mut judged = Judged {
+        highest: durable,
+        lost: Vec::new(),
+    };
+    for (piece, counts) in pieces.iter_mut().zip(&verdict.counts) {
+        judged.highest = judged.highest.max(piece.last_sequence());
+        piece.accept(counts);
+        judged
+            .lost
+            .extend(mark.and_then(|mark| piece.misses_mark(&mark)));
+    }
+    for gap in &verdict.gaps {
+        let closed = closed(gap.section) || gap.after == 0;
+        let behind = gap.index_after.map_or(u64::MAX, |index| index - 1);
+        let not_void = gap.void_from.map_or(u64::MAX, |index| index - 1);
+        if closed && (not_void <= checkpoint_index || behind <= gap.index_before) {
+            // Retention dropped what was between two slices.
+            continue;
+        }
+        if let Some(piece) = pieces.get_mut(gap.section) {
+            piece.cover(gap.to);
+        }
+        judged
+            .lost
+            .push(lost_range(gap, mark.filter(|mark| mark.sequence == gap.to)));
+    }
+    judged
+}
+
+fn lost_range(gap: &Gap, mark: Option<Mark>) -> LostRange {
+    let first = gap.index_before + 1;
+    let last = gap
+        .index_after
+        .map(|index| index - 1)
+        .or(mark.map(|mark| mark.index));
+    let known = last.filter(|last| *last >= first);
+    LostRange {
+        first_index: known.map_or(0, |_| first),
+        last_index: known.unwrap_or(0),
+        partitions: Vec::new(),
+        cause: format!("writes {} to {} are gone", gap.after + 1, gap.to),
+    }
+}
+
+/// What was written last was perhaps answered for and perhaps never synced; that it can be read
+/// proves nothing, and a sync now may find nothing to do after one that failed. So it is taken
+/// out and copied to a new slice.
+pub fn take_tail<D: Disk>(disk: &D, pieces: &mut [Piece], durable: u64) -> Vec<Found> {
+    let mut tail = Vec::new();
+    for piece in pieces {
+        if let Content::Scanned {
+            accepted, scanned, ..
+        } = &mut piece.content
+        {
+            let kept = accepted.partition_point(|sequence| *sequence <= durable);
+            let read = |sequence| scanned.read(disk, piece.number, sequence).ok();
+            // What cannot be read a moment after it could ends the tail.
+            tail.extend(accepted.drain(kept..).map_while(read));
+        }
+    }
+    tail
+}

@@ -1,0 +1,188 @@
+//! One slice as recovery finds it: sealed and known by its summary, or read frame by frame.
+//!
+//! A piece answers what `judge` asks of it and keeps what `judge` says counts. It changes nothing
+//! on the disk: `inventory` finds the pieces, `rebuild` takes them into the log.
+
+use super::chain::{Section, Write};
+use crate::identity::Mark;
+use crate::scan::{Found, Meta, Scanned};
+use crate::slice_index::Summary;
+use crate::{Disk, DiskError, LostRange};
+
+/// One slice as found.
+pub struct Piece {
+    pub number: u64,
+    pub content: Content,
+    pub poisoned_at: Option<u64>,
+    /// Frames of it are lost: to be salvaged.
+    pub damaged: bool,
+}
+
+pub enum Content {
+    Sealed(Box<Summary>),
+    Scanned {
+        scanned: Scanned,
+        accepted: Vec<u64>,
+        covers: u64,
+    },
+}
+
+impl Piece {
+    /// The write accepted before its first one.
+    pub fn continues(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(summary) => summary.continues,
+            Content::Scanned { scanned, .. } => {
+                // Without a header, no more than its first frame vouches for.
+                let first = scanned.frames.first().map(|frame| frame.envelope.durable);
+                scanned
+                    .header
+                    .as_ref()
+                    .map(|h| h.continues)
+                    .or(first)
+                    .unwrap_or(0)
+            }
+        }
+    }
+
+    /// Its place in write order.
+    pub fn order(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(summary) => summary.first_sequence,
+            Content::Scanned { scanned, .. } if scanned.is_empty() => u64::MAX,
+            Content::Scanned { scanned, .. } => scanned
+                .frames
+                .first()
+                .map_or(self.continues() + 1, |frame| frame.sequence),
+        }
+    }
+
+    /// The highest write of which it proves that it was durable.
+    pub fn proves(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(summary) => summary.last_sequence,
+            Content::Scanned { scanned, .. } => {
+                let frames = scanned
+                    .frames
+                    .iter()
+                    .map(|frame| frame.envelope.durable)
+                    .max();
+                self.continues().max(frames.unwrap_or(0))
+            }
+        }
+    }
+}
+
+impl Piece {
+    pub fn section(&self) -> Section {
+        match &self.content {
+            Content::Sealed(summary) => Section::Closed {
+                continues: summary.continues,
+                last_sequence: summary.last_sequence,
+                indexes: summary.first_index..=summary.last_index,
+            },
+            Content::Scanned { scanned, .. } => {
+                let write = |frame: &Meta| Write {
+                    sequence: frame.sequence,
+                    previous: frame.envelope.previous,
+                    index: frame.envelope.index,
+                };
+                let writes: Vec<Write> = scanned.frames.iter().map(write).collect();
+                let header = scanned.header.as_ref();
+                match (
+                    header.filter(|header| !header.replaces.is_empty()),
+                    writes.last(),
+                ) {
+                    (Some(copy), Some(last)) => Section::Closed {
+                        continues: copy.continues,
+                        last_sequence: last.sequence,
+                        indexes: writes[0].index..=last.index,
+                    },
+                    _ => Section::Open {
+                        continues: header.map(|h| h.continues),
+                        writes,
+                    },
+                }
+            }
+        }
+    }
+
+    pub fn last_accepted(&self) -> Option<u64> {
+        match &self.content {
+            Content::Sealed(summary) => Some(summary.last_sequence),
+            Content::Scanned { accepted, .. } => accepted.last().copied(),
+        }
+    }
+
+    pub fn last_sequence(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(summary) => summary.last_sequence,
+            Content::Scanned { scanned, .. } => scanned.last_sequence,
+        }
+    }
+
+    /// Keeps the frames that count.
+    pub fn accept(&mut self, counts: &[u64]) {
+        let closed = matches!(self.section(), Section::Closed { .. });
+        if let Content::Scanned {
+            scanned,
+            accepted,
+            covers,
+        } = &mut self.content
+        {
+            *accepted = match closed {
+                true => scanned.frames.iter().map(|frame| frame.sequence).collect(),
+                false => counts.to_vec(),
+            };
+            *covers = accepted.last().copied().unwrap_or(0);
+        }
+    }
+
+    /// The write of the durable mark must be the one that was marked.
+    pub fn misses_mark(&self, mark: &Mark) -> Option<LostRange> {
+        let Content::Scanned {
+            accepted, scanned, ..
+        } = &self.content
+        else {
+            return None;
+        };
+        accepted.binary_search(&mark.sequence).ok()?;
+        let frame = scanned
+            .frames
+            .iter()
+            .find(|frame| frame.sequence == mark.sequence)?;
+        (frame.crc != mark.crc).then(|| LostRange {
+            first_index: mark.index,
+            last_index: mark.index,
+            partitions: Vec::new(),
+            cause: format!("write {} is not the one that was durable", mark.sequence),
+        })
+    }
+
+    /// It stands for the writes up to this one, lost ones included.
+    pub fn cover(&mut self, sequence: u64) {
+        if let Content::Scanned { covers, .. } = &mut self.content {
+            *covers = sequence.max(*covers);
+            self.damaged = true;
+        }
+    }
+}
+
+impl Piece {
+    /// Its frames that count, read one by one.
+    pub fn frames<'a, D: Disk>(
+        &'a self,
+        disk: &'a D,
+    ) -> impl Iterator<Item = Result<Found, DiskError>> + 'a {
+        let found = match &self.content {
+            Content::Sealed(_) => None,
+            Content::Scanned {
+                scanned, accepted, ..
+            } => Some((scanned, accepted)),
+        };
+        found.into_iter().flat_map(move |(scanned, accepted)| {
+            let read = move |sequence: &u64| scanned.read(disk, self.number, *sequence);
+            accepted.iter().map(read)
+        })
+    }
+}

@@ -1,0 +1,230 @@
+//! Puts the log together again, slice by slice in write order.
+//!
+//! ```text
+//! sealed ──> catalog          newest ──> opened, to go on in it
+//! others ──> catalog, frame by frame     damaged ──> copied, original to quarantine
+//! ```
+//! What counts in a slice is settled before, in `judge`. Called by the opening of a store, once for
+//! each slice.
+
+use std::sync::Arc;
+
+use super::Recovering;
+use super::inventory::remove;
+use super::piece::{Content, Piece};
+use crate::catalog::{self, Catalog};
+use crate::copy::{self, Plan};
+use crate::scan::Found;
+use crate::slice_index::{SliceIndex, Summary};
+use crate::store::Active;
+use crate::{Disk, DiskError, Slice, value};
+
+impl<D: Disk> Recovering<D> {
+    /// Takes a slice into the log.
+    pub(super) fn take(&mut self, built: &mut Built<D>, piece: Piece, may_go_on: bool) {
+        if piece.order() == u64::MAX {
+            // Created ahead; nobody knows whether it was synced.
+            match piece.damaged {
+                true => self.quarantine(piece.number),
+                false => remove(&self.disk, piece.number),
+            }
+            return;
+        }
+        let file_bytes = self.disk.slice_bytes(piece.number);
+        match piece.content {
+            Content::Sealed(summary) => built.add_sealed(piece.number, *summary, file_bytes),
+            Content::Scanned { ref accepted, .. } if accepted.is_empty() => match piece.damaged {
+                true => self.quarantine(piece.number),
+                // The tail may be in it: not before that is copied.
+                false => built.leftovers.push(piece.number),
+            },
+            Content::Scanned { .. } if piece.damaged => self.salvage(built, &piece, file_bytes),
+            Content::Scanned { .. } => self.reopen(built, &piece, may_go_on, file_bytes),
+        }
+    }
+
+    /// Lists a slice that was not sealed. The newest is opened, to go on in it.
+    fn reopen(&mut self, built: &mut Built<D>, piece: &Piece, may_go_on: bool, file_bytes: u64) {
+        let number = piece.number;
+        if may_go_on && piece.poisoned_at.is_none() {
+            return self.go_on(built, piece, file_bytes);
+        }
+        let frames = piece.frames(&self.disk);
+        if built.list(number, file_bytes, frames).is_err() {
+            built.catalog.remove(number);
+            return self.salvage(built, piece, file_bytes);
+        }
+        if let Some(entry) = built.catalog.get_mut(number) {
+            // Upkeep copies it.
+            entry.poisoned = piece.poisoned_at.is_some();
+        }
+    }
+
+    /// Opens the newest slice. sled may find less in it than there is: then what is there is
+    /// copied from memory.
+    fn go_on(&mut self, built: &mut Built<D>, piece: &Piece, file_bytes: u64) {
+        let number = piece.number;
+        let frames: Result<Vec<Found>, DiskError> = piece.frames(&self.disk).collect();
+        let Ok(frames) = frames else {
+            return self.salvage(built, piece, file_bytes);
+        };
+        let opened = open_slice(&self.disk, number).and_then(|slice| {
+            let has_all = frames
+                .iter()
+                .try_for_each(|frame| has_frame(&slice, frame.sequence));
+            has_all.map(|()| Arc::new(slice))
+        });
+        let mut frames = frames.into_iter().map(Ok);
+        match opened {
+            Ok(slice) => {
+                // They were read; listing them cannot fail.
+                let _ = built.list(number, file_bytes, frames);
+                built.held.push((number, Arc::clone(&slice)));
+                built.active = Some(Active {
+                    number,
+                    slice,
+                    stored_bytes: file_bytes.min(self.config.slice_bytes),
+                    begun: true,
+                    listed: true,
+                    continues: self.top,
+                });
+            }
+            Err(error) => {
+                log::error!("slice {number} does not open well, copying it: {error}");
+                self.copy(built, piece, file_bytes, &mut frames);
+            }
+        }
+    }
+
+    /// Copies what is left of a damaged slice, then moves the original aside.
+    fn salvage(&mut self, built: &mut Built<D>, piece: &Piece, file_bytes: u64) {
+        let Content::Scanned {
+            scanned, accepted, ..
+        } = &piece.content
+        else {
+            return;
+        };
+        let disk = &self.disk;
+        let mut read = Vec::new();
+        for sequence in accepted {
+            read.extend(scanned.read(disk, piece.number, *sequence));
+        }
+        self.copy(built, piece, file_bytes, &mut read.into_iter().map(Ok));
+    }
+
+    fn copy(
+        &mut self,
+        built: &mut Built<D>,
+        piece: &Piece,
+        file_bytes: u64,
+        frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
+    ) {
+        let Content::Scanned {
+            scanned, covers, ..
+        } = &piece.content
+        else {
+            return;
+        };
+        let header = scanned.header.as_ref();
+        let plan = Plan {
+            number: built.next_number,
+            store_id: header.map_or(0, |header| header.store_id),
+            continues: piece.continues(),
+            covers: *covers,
+            replaces: vec![piece.number],
+            reduced: header.is_some_and(|header| header.reduced),
+            voids_from: u64::MAX,
+            void_from: u64::MAX,
+        };
+        built.next_number += 1;
+        match copy::write(&self.disk, &plan, frames) {
+            Ok(Some((summary, _))) => {
+                built.add_sealed(plan.number, summary, self.disk.slice_bytes(plan.number));
+                self.quarantine(piece.number);
+            }
+            Ok(None) => self.quarantine(piece.number),
+            Err(error) => {
+                log::error!("slice {} cannot be copied now: {error}", piece.number);
+                // Served as it is; upkeep tries the copy again.
+                let frames = piece.frames(&self.disk);
+                if built.list(piece.number, file_bytes, frames).is_err() {
+                    log::error!("slice {} is served in part", piece.number);
+                }
+                if let Some(entry) = built.catalog.get_mut(piece.number) {
+                    entry.damaged = true;
+                }
+            }
+        }
+    }
+
+    fn quarantine(&mut self, number: u64) {
+        match self.disk.quarantine_slice(number) {
+            Ok(name) => self.quarantined.push(name),
+            Err(error) => log::error!("slice {number} cannot be moved aside: {error}"),
+        }
+    }
+}
+
+/// The log as it is put together.
+pub struct Built<D: Disk> {
+    pub catalog: Catalog,
+    pub active: Option<Active<D>>,
+    pub held: Vec<(u64, Arc<D::Slice>)>,
+    /// Slices in which nothing counts.
+    pub leftovers: Vec<u64>,
+    pub last_crc: u32,
+    pub next_number: u64,
+}
+
+impl<D: Disk> Built<D> {
+    fn add_sealed(&mut self, number: u64, summary: Summary, file_bytes: u64) {
+        self.catalog.void_before(number, summary.voids_from);
+        self.catalog.last_index = summary.last_index;
+        self.catalog.add(number, summary, None, file_bytes);
+    }
+
+    /// Adds a slice that is not sealed, frame by frame.
+    fn list(
+        &mut self,
+        number: u64,
+        file_bytes: u64,
+        frames: impl Iterator<Item = Result<Found, DiskError>>,
+    ) -> Result<(), DiskError> {
+        let mut listed = false;
+        for frame in frames {
+            let frame = frame?;
+            if !std::mem::replace(&mut listed, true) {
+                let summary = Summary {
+                    first_sequence: frame.sequence,
+                    ..catalog::empty_summary(frame.envelope.store_id, frame.envelope.previous)
+                };
+                let index = Some(SliceIndex::default());
+                self.catalog.add(number, summary, index, file_bytes);
+            }
+            self.last_crc = frame.crc;
+            let stored_bytes = frame.data.len() as u64;
+            let kind = frame.envelope.kind;
+            self.catalog
+                .push(number, frame.place(), stored_bytes, kind, &frame.data);
+        }
+        Ok(())
+    }
+}
+
+/// Opening writes; on a full disk the ballast makes room for it.
+fn open_slice<D: Disk>(disk: &D, number: u64) -> Result<D::Slice, DiskError> {
+    match disk.open_slice(number) {
+        Err(DiskError::Full) => {
+            crate::room::give_up_ballast_file(disk)?;
+            disk.open_slice(number)
+        }
+        done => done,
+    }
+}
+
+fn has_frame<S: Slice>(slice: &S, sequence: u64) -> Result<(), DiskError> {
+    match slice.get(sequence, 0)? {
+        Some(value) => value::check(&value, sequence, 0).map(drop),
+        None => Err(DiskError::Damaged(format!("write {sequence} is not found"))),
+    }
+}
