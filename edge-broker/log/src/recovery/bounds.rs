@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, SliceEntry};
 impl<D: Disk> Recovering<D> {
     /// The first and last raft index: from the end back as far as the log goes without a hole
     /// that no checkpoint covers.
-    pub(super) fn frame_log(&self, catalog: &mut Catalog) {
+    pub(super) fn set_bounds(&self, catalog: &mut Catalog) {
         let checkpoint = self
             .checkpoint
             .as_ref()

@@ -8,7 +8,7 @@
 //! Every write names the one accepted before it. Up to the durable mark the chain is followed
 //! back from the mark: what it leaves out was given up by a later writer, where it breaks
 //! something is lost. Behind the mark it is followed forward: where it breaks the tail was torn,
-//! which nobody was told of. Pure.
+//! which nobody was told of. Pure; `judge` calls it with what was found and acts on the verdict.
 
 use std::ops::RangeInclusive;
 
@@ -53,15 +53,12 @@ pub struct Gap {
 }
 
 /// What counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// By section, the sequences of open ones that count.
     pub counts: Vec<Vec<u64>>,
     /// Oldest first.
     pub gaps: Vec<Gap>,
-    /// The last write that counts and its index; 0 when there is none.
-    pub top: u64,
-    pub last_index: u64,
 }
 
 /// Judges all writes, given the last one known to have been durable.
@@ -69,7 +66,7 @@ pub fn judge(sections: &[Section], durable: u64) -> Verdict {
     let sections = &without_copied(sections);
     let mut verdict = Verdict {
         counts: vec![Vec::new(); sections.len()],
-        ..Verdict::default()
+        gaps: Vec::new(),
     };
     follow_back(sections, durable, &mut verdict);
     follow_on(sections, durable, &mut verdict);
@@ -128,6 +125,21 @@ impl Back {
         self.void_from = Some(self.void_from.map_or(index, |lowest| lowest.min(index)));
         self.need = previous;
     }
+
+    /// Goes through the writes of an open slice; returns those of the chain, oldest first.
+    fn walk(&mut self, writes: &[Write], section: usize) -> Vec<u64> {
+        let mut counts = Vec::new();
+        for write in writes.iter().rev() {
+            // What is not needed was given up by a later writer.
+            if write.sequence <= self.need {
+                self.reach(write.sequence, section, write.index);
+                self.pass(write.index, write.previous);
+                counts.push(write.sequence);
+            }
+        }
+        counts.reverse();
+        counts
+    }
 }
 
 fn follow_back(sections: &[Section], durable: u64, verdict: &mut Verdict) {
@@ -145,30 +157,13 @@ fn follow_back(sections: &[Section], durable: u64, verdict: &mut Verdict) {
                 indexes,
             } => {
                 back.reach(*last_sequence, at, *indexes.end());
-                if back.index_after.is_none() {
-                    (verdict.top, verdict.last_index) = (*last_sequence, *indexes.end());
-                }
                 back.pass(*indexes.start(), *continues);
             }
             Section::Open { continues, writes } => {
-                for write in writes
-                    .iter()
-                    .rev()
-                    .filter(|write| write.sequence <= durable)
-                {
-                    if write.sequence > back.need {
-                        continue;
-                    }
-                    back.reach(write.sequence, at, write.index);
-                    if back.index_after.is_none() {
-                        (verdict.top, verdict.last_index) = (write.sequence, write.index);
-                    }
-                    verdict.counts[at].push(write.sequence);
-                    back.pass(write.index, write.previous);
-                }
-                verdict.counts[at].reverse();
+                let counts = back.walk(writes, at);
                 // A slice without a write that counts proves nothing: it was given up itself.
-                let begun = continues.filter(|_| !verdict.counts[at].is_empty());
+                let begun = continues.filter(|_| !counts.is_empty());
+                verdict.counts[at] = counts;
                 if let Some(continues) = begun.filter(|continues| *continues < back.need) {
                     let before = index_before(sections, at);
                     back.reach(continues, at, before);
@@ -217,7 +212,6 @@ fn follow_on(sections: &[Section], durable: u64, verdict: &mut Verdict) {
             gap.void_from = Some(gap.void_from.map_or(index, |lowest| lowest.min(index)));
         }
         verdict.counts[at].push(sequence);
-        (verdict.top, verdict.last_index) = (sequence, index);
     }
 }
 

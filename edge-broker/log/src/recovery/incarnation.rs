@@ -20,25 +20,11 @@ impl<D: Disk> Recovering<D> {
         }
     }
 
+    /// The identity to go on with, and the store id before it if this is a new incarnation.
     pub(super) fn incarnation(&self, catalog: &Catalog, last_crc: u32) -> (Identity, Option<u64>) {
         let known = self.known.unwrap_or_default();
         let renewed = self.begun && (self.known.is_none() || !self.lost.is_empty());
-        let last_index = catalog.last_index;
-        let terms = catalog.terms().into_iter().map(|(_, term)| term);
-        let term_seen = terms
-            .chain(self.tail.iter().map(|frame| frame.envelope.term))
-            .max();
-        let term_seen = term_seen.unwrap_or(0);
-        let term_seen = term_seen.max(
-            self.checkpoint
-                .as_ref()
-                .map_or(0, |checkpoint| checkpoint.term),
-        );
-        let mut hard_state = HardState {
-            term: known.hard_state.term.max(term_seen),
-            commit: known.hard_state.commit.min(self.last_index(catalog)),
-            ..known.hard_state
-        };
+        let mut hard_state = self.hard_state(known.hard_state, catalog);
         let mut store_id = known.store_id;
         if renewed {
             hard_state.term += 1;
@@ -47,23 +33,40 @@ impl<D: Disk> Recovering<D> {
         if renewed || store_id == 0 {
             store_id = self.disk.random();
         }
-        let crc = if known.mark.sequence == self.top {
-            known.mark.crc
-        } else {
-            last_crc
-        };
         let identity = Identity {
             store_id,
             boot_count: known.boot_count + 1,
             hard_state,
-            mark: Mark {
-                sequence: self.top,
-                crc,
-                index: last_index,
-                term: catalog.term_at(last_index),
-            },
+            mark: self.mark(&known.mark, catalog, last_crc),
             clean: false,
         };
         (identity, renewed.then_some(known.store_id))
+    }
+
+    /// The known one, where the log does not say more, and no more than the log has.
+    fn hard_state(&self, known: HardState, catalog: &Catalog) -> HardState {
+        let in_slices = catalog.terms().into_iter().map(|(_, term)| term);
+        let in_tail = self.tail.iter().map(|frame| frame.envelope.term);
+        let in_checkpoint = self.checkpoint.iter().map(|checkpoint| checkpoint.term);
+        let terms = in_slices.chain(in_tail).chain(in_checkpoint);
+        HardState {
+            term: terms.fold(known.term, u64::max),
+            commit: known.commit.min(self.last_index(catalog)),
+            ..known
+        }
+    }
+
+    /// The last write that counts and is durable; the tail comes behind it.
+    fn mark(&self, known: &Mark, catalog: &Catalog, last_crc: u32) -> Mark {
+        let index = catalog.last_index;
+        Mark {
+            sequence: self.top,
+            crc: match known.sequence == self.top {
+                true => known.crc,
+                false => last_crc,
+            },
+            index,
+            term: catalog.term_at(index),
+        }
     }
 }

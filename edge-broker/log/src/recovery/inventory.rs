@@ -9,48 +9,54 @@ use crate::scan::{self, Scanned};
 use crate::store::poison_file;
 use crate::{Disk, DiskError, copy, slice_index};
 
+/// The slices in write order.
 pub fn pieces<D: Disk>(disk: &D) -> Result<Vec<Piece>, DiskError> {
     let numbers = disk.slice_numbers()?;
     let mut pieces = Vec::with_capacity(numbers.len());
-    let mut replaced = Vec::new();
     for &number in &numbers {
         let piece = piece(disk, number)?;
-        match &piece.content {
-            Content::Sealed(summary) => {
-                let damaged = !summary.reduced;
-                replaced.extend(summary.replaces.iter().map(|number| (*number, damaged)));
-            }
-            Content::Scanned { .. } => {
-                // A copy that was not finished; what it copies is still there.
-                let copy = copy::load_header(disk, number).map(|header| header.replaces);
-                let unfinished = copy.is_some_and(|of| {
-                    of.is_empty() || of.iter().any(|number| numbers.contains(number))
-                });
-                if unfinished {
-                    remove(disk, number);
-                    continue;
-                }
-            }
+        if is_unfinished_copy(disk, &piece, &numbers) {
+            remove(disk, number);
+        } else {
+            pieces.push(piece);
         }
-        pieces.push(piece);
     }
-    // A finished copy whose originals are still there.
-    pieces.retain(
-        |piece| match replaced.iter().find(|(number, _)| *number == piece.number) {
-            None => true,
-            Some((number, damaged)) => {
-                match *damaged && piece.poisoned_at.is_none() {
-                    true => drop(disk.quarantine_slice(*number)),
-                    false => remove(disk, *number),
-                }
-                false
-            }
-        },
-    );
+    drop_replaced(disk, &mut pieces);
     pieces.sort_by_key(|piece| (piece.order(), piece.number));
     Ok(pieces)
 }
 
+/// A copy counts once its index is stored; until then what it copies is still there.
+fn is_unfinished_copy<D: Disk>(disk: &D, piece: &Piece, numbers: &[u64]) -> bool {
+    if let Content::Sealed(_) = piece.content {
+        return false;
+    }
+    let replaces = copy::load_header(disk, piece.number).map(|header| header.replaces);
+    replaces.is_some_and(|of| of.is_empty() || of.iter().any(|number| numbers.contains(number)))
+}
+
+/// A crash may leave a finished copy beside its originals.
+fn drop_replaced<D: Disk>(disk: &D, pieces: &mut Vec<Piece>) {
+    let mut replaced = Vec::new();
+    for piece in &*pieces {
+        if let Content::Sealed(summary) = &piece.content {
+            let damaged = !summary.reduced;
+            replaced.extend(summary.replaces.iter().map(|number| (*number, damaged)));
+        }
+    }
+    pieces.retain(|piece| {
+        let Some((number, damaged)) = replaced.iter().find(|(of, _)| *of == piece.number) else {
+            return true;
+        };
+        match *damaged && piece.poisoned_at.is_none() {
+            true => drop(disk.quarantine_slice(*number)),
+            false => remove(disk, *number),
+        }
+        false
+    });
+}
+
+/// Removes a slice that nobody needs.
 pub fn remove<D: Disk>(disk: &D, number: u64) {
     if let Err(error) = disk.remove_slice(number) {
         log::warn!("slice {number} is not needed and cannot be removed: {error}");

@@ -12,6 +12,7 @@ use crate::{Disk, LostRange};
 
 /// What the chain of writes says about the slices.
 pub struct Judged {
+    /// The highest write of which anything is there.
     pub highest: u64,
     pub lost: Vec<LostRange>,
 }

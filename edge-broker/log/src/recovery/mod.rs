@@ -1,14 +1,15 @@
 //! Opening: from what the disk holds to a log that goes on.
 //!
 //! ```text
-//! identity ─┐
-//! checkpoint├─> sealed slices: their summaries only
-//! slices  ──┘   others: read frame by frame ──> chain ──> catalog ──> (salvage) ──> Recovery
+//! identity ──┐
+//! checkpoint ├─> inventory ──> judge ──> rebuild ──> bounds, incarnation ──> Store, Recovery
+//! slices ────┘   what is       what      catalog,    what a start goes on
+//!                there         counts    salvage     from
 //! ```
 //! Slices count in write order. A gap in the chain of writes is a torn tail when nobody can have
 //! been told that it was on the disk, otherwise a loss: then what is left of the slice is copied,
 //! the original goes to quarantine, and the store begins a new incarnation. Opening never refuses
-//! for damage.
+//! for damage. Called by `Store::open`; the store that comes of it writes what is not proven again.
 
 mod bounds;
 mod chain;
@@ -20,7 +21,6 @@ mod rebuild;
 
 use judge::{durable, judge, take_tail};
 use piece::Piece;
-use rebuild::Built;
 
 use crate::catalog::{self, Catalog};
 use crate::identity::{Found as FoundIdentity, Identity, IdentityFile};
@@ -43,7 +43,7 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let durable = durable(known, &pieces);
     let judged = judge(known, checkpoint_index, durable, &mut pieces);
     let tail = take_tail(&disk, &mut pieces, durable);
-    let begun = pieces.iter().any(|piece| piece.order() != u64::MAX) || checkpoint.is_some();
+    let begun = pieces.iter().any(|piece| !piece.is_empty()) || checkpoint.is_some();
     let recovering = Recovering {
         disk,
         config,
@@ -77,10 +77,12 @@ fn sync_names<D: Disk>(disk: &D) {
 
 const SYNC_ATTEMPTS: usize = 3;
 
+/// A store on its way up.
 struct Recovering<D: Disk> {
     disk: D,
     config: StoreConfig,
     identity: IdentityFile,
+    /// What the identity file said, if it could be read.
     known: Option<Identity>,
     checkpoint: Option<Checkpoint>,
     lost: Vec<LostRange>,
@@ -89,6 +91,7 @@ struct Recovering<D: Disk> {
     top: u64,
     /// What was written after it.
     tail: Vec<Found>,
+    /// The highest write of which anything is there.
     highest: u64,
     /// There was something here before.
     begun: bool,
@@ -97,64 +100,55 @@ struct Recovering<D: Disk> {
 impl<D: Disk> Recovering<D> {
     fn finish(mut self, pieces: Vec<Piece>) -> Result<(Store<D>, Recovery), OpenError> {
         let slices = pieces.len();
-        let mut built = Built {
-            catalog: Catalog::default(),
-            active: None,
-            held: Vec::new(),
-            leftovers: Vec::new(),
-            last_crc: 0,
-            next_number: self.disk.slice_numbers()?.last().map_or(1, |last| last + 1),
-        };
-        let newest = pieces.iter().rposition(|piece| piece.order() != u64::MAX);
-        for (at, piece) in pieces.into_iter().enumerate() {
-            let may_go_on = Some(at) == newest && self.tail.is_empty();
-            self.take(&mut built, piece, may_go_on);
-        }
-        let Built {
-            mut catalog,
-            active,
-            held,
-            leftovers,
-            last_crc,
-            next_number,
-        } = built;
-        self.frame_log(&mut catalog);
-        let (identity, previous_store_id) = self.incarnation(&catalog, last_crc);
+        let mut built = self.rebuild(pieces)?;
+        self.set_bounds(&mut built.catalog);
+        let (identity, previous_store_id) = self.incarnation(&built.catalog, built.last_crc);
         self.identity.write(&self.disk, identity);
         self.sync_identity();
+        let mut recovery = self.report(slices, identity, previous_store_id, &built.catalog);
+        let start = Start {
+            disk: self.disk,
+            catalog: built.catalog,
+            identity: self.identity,
+            active: built.active,
+            held: built.held,
+            next_number: built.next_number,
+            next_sequence: self.highest + 1,
+            durable: identity.mark,
+            checkpoint_index: self.checkpoint.map_or(0, |checkpoint| checkpoint.index),
+        };
+        let mut store = Store::start(start, self.config);
+        store.adopt_tail(self.tail, built.leftovers);
+        recovery.proven_index = store.shared.catalog().last_index;
+        Ok((store, recovery))
+    }
+
+    /// What is told of the start; what is surely on the disk is known when the tail is copied.
+    fn report(
+        &mut self,
+        slices: usize,
+        identity: Identity,
+        previous_store_id: Option<u64>,
+        catalog: &Catalog,
+    ) -> Recovery {
         let tail_terms = self
             .tail
             .iter()
             .map(|frame| (frame.envelope.index, frame.envelope.term));
-        let mut recovery = Recovery {
+        Recovery {
             store_id: identity.store_id,
             previous_store_id,
             boot_count: identity.boot_count,
             hard_state: identity.hard_state,
             checkpoint: self.checkpoint.clone(),
             first_index: catalog.first_index,
-            last_index: self.last_index(&catalog),
+            last_index: self.last_index(catalog),
             proven_index: 0,
             terms: catalog::join_terms(catalog.terms(), tail_terms),
-            lost: self.lost,
-            quarantined: self.quarantined,
+            lost: std::mem::take(&mut self.lost),
+            quarantined: std::mem::take(&mut self.quarantined),
             clean: self.known.is_some_and(|known| known.clean) || !self.begun,
             slices,
-        };
-        let start = Start {
-            disk: self.disk,
-            catalog,
-            identity: self.identity,
-            active,
-            held,
-            next_number,
-            next_sequence: self.highest + 1,
-            durable: identity.mark,
-            checkpoint_index: self.checkpoint.map_or(0, |checkpoint| checkpoint.index),
-        };
-        let mut store = Store::start(start, self.config);
-        store.adopt_tail(self.tail, leftovers);
-        recovery.proven_index = store.shared.catalog().last_index;
-        Ok((store, recovery))
+        }
     }
 }

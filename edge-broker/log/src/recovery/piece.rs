@@ -13,16 +13,22 @@ use crate::{Disk, DiskError, LostRange};
 pub struct Piece {
     pub number: u64,
     pub content: Content,
+    /// It was given up after a failed write, and counts up to this one.
     pub poisoned_at: Option<u64>,
     /// Frames of it are lost: to be salvaged.
     pub damaged: bool,
 }
 
+/// What is known of a slice.
 pub enum Content {
+    /// Closed for good.
     Sealed(Box<Summary>),
+    /// Looked through.
     Scanned {
         scanned: Scanned,
+        /// The writes that count, once that is judged.
         accepted: Vec<u64>,
+        /// The last write it stands for.
         covers: u64,
     },
 }
@@ -45,7 +51,12 @@ impl Piece {
         }
     }
 
-    /// Its place in write order.
+    /// Nothing is found in it: it was created ahead and never written, or cannot be read at all.
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.content, Content::Scanned { scanned, .. } if scanned.is_empty())
+    }
+
+    /// Its place in write order; one without anything comes last.
     pub fn order(&self) -> u64 {
         match &self.content {
             Content::Sealed(summary) => summary.first_sequence,
@@ -71,9 +82,8 @@ impl Piece {
             }
         }
     }
-}
 
-impl Piece {
+    /// What `chain` judges.
     pub fn section(&self) -> Section {
         match &self.content {
             Content::Sealed(summary) => Section::Closed {
@@ -107,6 +117,7 @@ impl Piece {
         }
     }
 
+    /// The last write that counts.
     pub fn last_accepted(&self) -> Option<u64> {
         match &self.content {
             Content::Sealed(summary) => Some(summary.last_sequence),
@@ -114,6 +125,7 @@ impl Piece {
         }
     }
 
+    /// The last write of which anything is there.
     pub fn last_sequence(&self) -> u64 {
         match &self.content {
             Content::Sealed(summary) => summary.last_sequence,
@@ -166,9 +178,7 @@ impl Piece {
             self.damaged = true;
         }
     }
-}
 
-impl Piece {
     /// Its frames that count, read one by one.
     pub fn frames<'a, D: Disk>(
         &'a self,

@@ -20,9 +20,27 @@ use crate::store::Active;
 use crate::{Disk, DiskError, Slice, value};
 
 impl<D: Disk> Recovering<D> {
+    /// Takes all slices in; the newest is gone on with, unless a tail is to be copied first.
+    pub(super) fn rebuild(&mut self, pieces: Vec<Piece>) -> Result<Built<D>, DiskError> {
+        let mut built = Built {
+            catalog: Catalog::default(),
+            active: None,
+            held: Vec::new(),
+            leftovers: Vec::new(),
+            last_crc: 0,
+            next_number: self.disk.slice_numbers()?.last().map_or(1, |last| last + 1),
+        };
+        let newest = pieces.iter().rposition(|piece| !piece.is_empty());
+        for (at, piece) in pieces.into_iter().enumerate() {
+            let may_go_on = Some(at) == newest && self.tail.is_empty();
+            self.take(&mut built, piece, may_go_on);
+        }
+        Ok(built)
+    }
+
     /// Takes a slice into the log.
-    pub(super) fn take(&mut self, built: &mut Built<D>, piece: Piece, may_go_on: bool) {
-        if piece.order() == u64::MAX {
+    fn take(&mut self, built: &mut Built<D>, piece: Piece, may_go_on: bool) {
+        if piece.is_empty() {
             // Created ahead; nobody knows whether it was synced.
             match piece.damaged {
                 true => self.quarantine(piece.number),
@@ -119,22 +137,8 @@ impl<D: Disk> Recovering<D> {
         file_bytes: u64,
         frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
     ) {
-        let Content::Scanned {
-            scanned, covers, ..
-        } = &piece.content
-        else {
+        let Some(plan) = salvage_plan(piece, built.next_number) else {
             return;
-        };
-        let header = scanned.header.as_ref();
-        let plan = Plan {
-            number: built.next_number,
-            store_id: header.map_or(0, |header| header.store_id),
-            continues: piece.continues(),
-            covers: *covers,
-            replaces: vec![piece.number],
-            reduced: header.is_some_and(|header| header.reduced),
-            voids_from: u64::MAX,
-            void_from: u64::MAX,
         };
         built.next_number += 1;
         match copy::write(&self.disk, &plan, frames) {
@@ -145,15 +149,19 @@ impl<D: Disk> Recovering<D> {
             Ok(None) => self.quarantine(piece.number),
             Err(error) => {
                 log::error!("slice {} cannot be copied now: {error}", piece.number);
-                // Served as it is; upkeep tries the copy again.
-                let frames = piece.frames(&self.disk);
-                if built.list(piece.number, file_bytes, frames).is_err() {
-                    log::error!("slice {} is served in part", piece.number);
-                }
-                if let Some(entry) = built.catalog.get_mut(piece.number) {
-                    entry.damaged = true;
-                }
+                self.serve_damaged(built, piece, file_bytes);
             }
+        }
+    }
+
+    /// Lists a damaged slice as it is; upkeep tries the copy again.
+    fn serve_damaged(&self, built: &mut Built<D>, piece: &Piece, file_bytes: u64) {
+        let frames = piece.frames(&self.disk);
+        if built.list(piece.number, file_bytes, frames).is_err() {
+            log::error!("slice {} is served in part", piece.number);
+        }
+        if let Some(entry) = built.catalog.get_mut(piece.number) {
+            entry.damaged = true;
         }
     }
 
@@ -163,6 +171,27 @@ impl<D: Disk> Recovering<D> {
             Err(error) => log::error!("slice {number} cannot be moved aside: {error}"),
         }
     }
+}
+
+/// A copy of what counts in a slice that was read frame by frame.
+fn salvage_plan(piece: &Piece, number: u64) -> Option<Plan> {
+    let Content::Scanned {
+        scanned, covers, ..
+    } = &piece.content
+    else {
+        return None;
+    };
+    let header = scanned.header.as_ref();
+    Some(Plan {
+        number,
+        store_id: header.map_or(0, |header| header.store_id),
+        continues: piece.continues(),
+        covers: *covers,
+        replaces: vec![piece.number],
+        reduced: header.is_some_and(|header| header.reduced),
+        voids_from: u64::MAX,
+        void_from: u64::MAX,
+    })
 }
 
 /// The log as it is put together.
