@@ -12,7 +12,8 @@ pub trait Disk: Send + Sync + Sized + 'static {
 
     /// Numbers of the slices that exist.
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError>;
-    /// Creates an empty slice; once it returns, the slice exists for sure.
+    /// Creates an empty slice; once it returns, the slice exists for sure. After an error nothing
+    /// is left of it.
     fn create_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
     /// Opens a slice to go on writing it. `Damaged` = it cannot be opened; what is in it may
     /// still be salvaged.

@@ -123,7 +123,12 @@ impl Disk for SledDisk {
     }
 
     fn create_slice(&self, number: u64) -> Result<SledSlice, DiskError> {
-        SledSlice::create(&self.slice_dir(number), self.cache_bytes)
+        let path = self.slice_dir(number);
+        SledSlice::create(&path, self.cache_bytes).inspect_err(|_| {
+            // On a full disk each new try would take more of it.
+            let dead = path.with_extension("dead");
+            let _ = fs::rename(&path, &dead).and_then(|()| fs::remove_dir_all(&dead));
+        })
     }
 
     fn open_slice(&self, number: u64) -> Result<SledSlice, DiskError> {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::slice::SledSlice;
 use crate::{
-    Checkpoint, Entry, EntryKind, FRAME_LEVEL, FrameBuilder, FrameHeader, HardState, Maintained,
-    ReadError, Recovery, SledDisk, Store, StoreConfig, TopicId, TopicPartition,
+    Checkpoint, Disk, Entry, EntryKind, FRAME_LEVEL, FrameBuilder, FrameHeader, HardState,
+    Maintained, ReadError, Recovery, SledDisk, Store, StoreConfig, TopicId, TopicPartition,
 };
 
 fn config() -> StoreConfig {
@@ -149,6 +149,20 @@ fn only_one_process_has_a_folder() {
     let (_store, _) = open(dir.path());
     let again = SledDisk::open(dir.path(), &config());
     assert!(matches!(again, Err(crate::DiskError::Locked(_))));
+}
+
+/// A full disk refuses a new slice anywhere between its folder and its last sync, and is asked
+/// again each second: six tries left six folders of 16 kB, until a restart.
+#[test]
+fn a_slice_that_cannot_be_created_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SledDisk::open(dir.path(), &config()).unwrap();
+    for number in 1..4 {
+        // As far as its folder and `conf` it goes well.
+        fs::create_dir_all(dir.path().join(format!("slices/{number}/db/in-the-way"))).unwrap();
+        assert!(disk.create_slice(number).is_err());
+    }
+    assert_eq!(slice_dirs(dir.path()), Vec::<PathBuf>::new());
 }
 
 #[test]
