@@ -34,6 +34,30 @@ fn offsets_retained_messages_and_topics_outlive_a_kill() {
     assert!(gateway.ask(&["topic", "list"]).contains("orders"));
 }
 
+/// The machine does not boot in between, so nothing of the boot may be what makes ids different.
+#[test]
+fn topics_created_after_a_kill_are_new_ones() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    for topic in ["alpha", "gone"] {
+        gateway.ask(&["topic", "create", topic]);
+        gateway.ask(&["publish", topic, "old"]);
+    }
+    gateway.ask(&["topic", "delete", "gone"]);
+    gateway.kill9();
+
+    let gateway = Gateway::start(dir.path());
+    for topic in ["beta", "gamma", "delta"] {
+        let said = gateway.ask(&["topic", "create", topic]);
+        assert!(said.contains(topic), "{topic}: {said}");
+        assert_eq!(gateway.log(topic), [], "{topic}");
+        gateway.ask(&["publish", topic, "new"]);
+        assert_eq!(gateway.log(topic).len(), 1, "{topic}");
+    }
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v5("device"));
+    device.retain_acked("state", b"kept");
+}
+
 #[test]
 fn sigterm_under_load_ends_in_order_within_five_seconds() {
     let dir = scratch();

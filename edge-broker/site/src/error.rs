@@ -89,6 +89,8 @@ pub enum TopicError {
     Unknown(String),
     /// It exists already.
     Exists(String),
+    /// The id that was drawn for it belongs to another topic.
+    IdTaken(String),
     /// Names are 1 to 249 of `[a-zA-Z0-9._-]`, not `.` or `..`.
     InvalidName(String),
     /// A setting that does not exist or a value it cannot have.
@@ -126,6 +128,12 @@ impl fmt::Display for TopicError {
                 )
             }
             TopicError::Exists(name) => write!(f, "topic exists already: {name}"),
+            TopicError::IdTaken(name) => {
+                write!(
+                    f,
+                    "topic id is taken, nothing was created; ask again: {name}"
+                )
+            }
             TopicError::InvalidName(name) => write!(
                 f,
                 "topic name must be 1 to 249 of [a-zA-Z0-9._-], not . or ..: {name:?}"

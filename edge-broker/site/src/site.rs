@@ -71,7 +71,7 @@ impl Site {
         let core_config = CoreConfig {
             site: config.clone(),
             boot_id,
-            seed: boot_id,
+            seed: uuid::Uuid::new_v4().as_u128(),
             voters: Vec::new(),
         };
         let mut core = SiteCore::open(core_config, recovery, clock.now());

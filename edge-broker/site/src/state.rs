@@ -172,6 +172,8 @@ pub struct Applied {
     pub dropped: Vec<TopicPartition>,
     /// The table of topics changed.
     pub topics_changed: bool,
+    /// Creations that did nothing, because the id or the name exists: id and name.
+    pub not_created: Vec<(TopicId, String)>,
     /// Starts moved or topics went.
     pub starts_changed: bool,
     /// Partitions whose marks changed by control entries.
@@ -341,7 +343,7 @@ impl State {
                 config,
             } => {
                 if self.topics.contains_key(&id) || self.topic_named(&name).is_some() {
-                    return;
+                    return applied.not_created.push((id, name));
                 }
                 let partitions = vec![PartitionState::default(); partitions as usize];
                 self.topics.insert(

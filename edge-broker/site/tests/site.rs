@@ -166,6 +166,32 @@ fn topics_are_created_changed_deleted() {
     });
 }
 
+/// The id outlives the name: whoever gets one that was used reads, or loses, another topic's records.
+#[test]
+fn a_topic_id_is_never_used_twice_also_not_by_the_next_process_of_the_same_boot() {
+    smol::block_on(async {
+        let mut disk = MemDisk::new(1);
+        let mut ids = Vec::new();
+        for round in 0..3 {
+            let (site, _) = Site::open_on(disk.clone(), config()).unwrap();
+            for name in ["kept", "deleted"] {
+                let name = format!("{name}{round}");
+                let created = site.create_topic(&name, None, &BTreeMap::new()).await;
+                let created = created.unwrap();
+                assert_eq!(*created.name, name);
+                ids.push(created.id);
+            }
+            site.delete_topic(&format!("deleted{round}")).await.unwrap();
+            site.stop().await;
+            disk = disk.restarted();
+        }
+        let mut unique = ids.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), ids.len(), "{ids:?}");
+    });
+}
+
 #[test]
 fn many_ensure_one_topic_and_all_get_the_same() {
     smol::block_on(async {

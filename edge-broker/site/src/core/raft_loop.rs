@@ -356,6 +356,9 @@ impl<T> SiteCore<T> {
                 .retain(|_, id| !self.state.topics.contains_key(id));
             self.out.push_back(Output::Topics(self.table.clone()));
         }
+        for (id, _) in &applied.not_created {
+            self.creating.retain(|_, other| other != id);
+        }
         if applied.starts_changed {
             self.disk.moves_proposed = false;
             self.out.push_back(Output::Starts(self.state.starts()));
@@ -379,14 +382,14 @@ impl<T> SiteCore<T> {
             if at != (entry.index, entry.term) || applied.foreign_term {
                 self.fail(frame.tickets, frame.topics, &Refused::NotLeader);
             } else if applied.dropped.is_empty() {
-                self.succeed(frame);
+                self.succeed(frame, applied);
             } else {
                 self.fail(frame.tickets, frame.topics, &Refused::Unknown);
             }
         }
     }
 
-    fn succeed(&mut self, frame: Inflight<T>) {
+    fn succeed(&mut self, frame: Inflight<T>, applied: &Applied) {
         let level = if self.alone {
             AckLevel::Disk
         } else {
@@ -397,7 +400,7 @@ impl<T> SiteCore<T> {
             self.out.push_back(Output::Spent { ticket, outcome });
         }
         for (ticket, id) in frame.topics {
-            let outcome = Ok(self.table.by_id(id).cloned());
+            let outcome = self.outcome_of(id, applied);
             self.out.push_back(Output::TopicDone { ticket, outcome });
         }
     }

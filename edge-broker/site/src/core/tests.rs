@@ -8,8 +8,8 @@ use kafka_wire::Record;
 use super::*;
 use crate::append::{AckLevel, Appended};
 use crate::config::SiteConfig;
-use crate::error::Refused;
-use crate::topics::TopicConfig;
+use crate::error::{Refused, TopicError};
+use crate::topics::{Topic, TopicConfig};
 
 struct Driver {
     core: SiteCore<u32>,
@@ -18,6 +18,7 @@ struct Driver {
     spent: Vec<(u32, Result<Appended, Refused>)>,
     released: usize,
     checkpoints: Vec<Checkpoint>,
+    topics_done: Vec<Result<Option<Arc<Topic>>, TopicError>>,
     device_bytes: u64,
     append_bytes_left: u64,
 }
@@ -82,6 +83,7 @@ impl Driver {
             spent: vec![],
             released: 0,
             checkpoints: vec![],
+            topics_done: vec![],
             device_bytes: 0,
             append_bytes_left: 1 << 30,
         };
@@ -96,6 +98,7 @@ impl Driver {
                 Output::Spent { ticket, outcome } => self.spent.push((ticket, outcome)),
                 Output::Released { count, .. } => self.released += count,
                 Output::SaveCheckpoint(checkpoint) => self.checkpoints.push(checkpoint),
+                Output::TopicDone { outcome, .. } => self.topics_done.push(outcome),
                 Output::Send(messages) => panic!("nobody to send to: {messages:?}"),
                 _ => {}
             }
@@ -205,6 +208,42 @@ fn device_bytes_count_once() {
         driver.settle();
     }
     assert_eq!(driver.core.counters().device_bytes, driver.device_bytes);
+}
+
+/// Two cores of one seed draw the same ids; only a seed that is not random does that.
+#[test]
+fn a_creation_that_did_nothing_is_answered_with_an_error() {
+    let first = Driver::new(config());
+    let taken = first.tp().topic;
+    let created = Control::TopicCreated {
+        id: taken,
+        name: "other".into(),
+        partitions: 1,
+        config: TopicConfig::default(),
+    };
+    let announced = Control::Incarnation {
+        store_id: 7,
+        lost: vec![],
+    };
+    let found = entry(frame(7, &[&announced.encode(), &created.encode()]));
+    let recovery = Recovery {
+        last_index: 1,
+        proven_index: 1,
+        terms: vec![(1, 1)],
+        ..recovery()
+    };
+    let mut driver = Driver::open(config(), recovery, vec![found]);
+    driver.settle();
+    for (ticket, expected) in [(1, Err(TopicError::IdTaken("t".into()))), (2, Ok("t"))] {
+        let ensure = TopicOp::Ensure { name: "t".into() };
+        driver.core.handle_topic(driver.now, ticket, ensure);
+        driver.pass(0);
+        driver.settle();
+        let outcome = driver.topics_done.pop().unwrap();
+        let named = outcome.map(|topic| topic.unwrap().name.to_string());
+        assert_eq!(named.as_deref(), expected.as_ref().copied());
+    }
+    assert_eq!(driver.core.topics().len(), 2);
 }
 
 #[test]

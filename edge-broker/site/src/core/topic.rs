@@ -10,7 +10,7 @@ use crate::append::Now;
 use crate::control::Control;
 use crate::error::{Refused, TopicError};
 use crate::ledger::LossCause;
-use crate::state::State;
+use crate::state::{Applied, State};
 use crate::topics::{
     CleanupPolicy, PARTITIONS_MAX, Topic, TopicConfig, TopicTable, check_topic_name,
 };
@@ -45,6 +45,27 @@ fn internal_config(name: &str, defaults: &TopicConfig) -> TopicConfig {
         config.retention_bytes = -1;
     }
     config
+}
+
+/// Draws topic ids: random ones of 122 bits, because nobody remembers those of deleted topics.
+pub(super) struct Ids {
+    high: fastrand::Rng,
+    low: fastrand::Rng,
+}
+
+impl Ids {
+    /// A generator knows 64 bits, so each half of an id has its own half of the seed.
+    pub(super) fn new(seed: u128) -> Ids {
+        Ids {
+            high: fastrand::Rng::with_seed((seed >> 64) as u64),
+            low: fastrand::Rng::with_seed(seed as u64),
+        }
+    }
+
+    fn draw(&mut self) -> TopicId {
+        let bits = u128::from(self.high.u64(..)) << 64 | u128::from(self.low.u64(..));
+        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
+    }
 }
 
 impl<T> SiteCore<T> {
@@ -147,7 +168,7 @@ impl<T> SiteCore<T> {
             false => site.topic_defaults.clone(),
         };
         config.set_all(settings)?;
-        let id = uuid::Builder::from_random_bytes(self.rng.u128(..).to_be_bytes()).into_uuid();
+        let id = self.ids.draw();
         self.creating.insert(name.clone(), id);
         Ok(Planned::Control(Control::TopicCreated {
             id,
@@ -202,6 +223,22 @@ impl<T> SiteCore<T> {
         match self.table.get(name) {
             Some(topic) if !self.deleting.contains(&topic.id) => Ok(topic.clone()),
             _ => Err(TopicError::Unknown(name.to_owned())),
+        }
+    }
+
+    /// What became of an operation whose control entry is applied.
+    pub(super) fn outcome_of(
+        &self,
+        id: TopicId,
+        applied: &Applied,
+    ) -> Result<Option<Arc<Topic>>, TopicError> {
+        let ignored = applied.not_created.iter().find(|(other, _)| *other == id);
+        match ignored {
+            None => Ok(self.table.by_id(id).cloned()),
+            Some((_, name)) if self.table.get(name).is_some() => {
+                Err(TopicError::Exists(name.clone()))
+            }
+            Some((_, name)) => Err(TopicError::IdTaken(name.clone())),
         }
     }
 

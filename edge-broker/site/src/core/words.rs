@@ -18,10 +18,10 @@ pub use crate::window::Fetch;
 pub struct CoreConfig {
     /// The site's configuration.
     pub site: SiteConfig,
-    /// Random, of this boot.
+    /// The machine's boot, the same for every process until the next one.
     pub boot_id: u64,
-    /// For topic ids.
-    pub seed: u64,
+    /// For topic ids, and nothing else: random for every core, or ids come a second time.
+    pub seed: u128,
     /// Raft's voters of a new site; empty = this gateway alone.
     pub voters: Vec<u64>,
 }

@@ -44,7 +44,9 @@ pub(super) fn boot() -> (u64, u64) {
     let ms = seconds.map_or(0, |s| (s * 1000.0) as u64);
     let id = read("/proc/sys/kernel/random/boot_id");
     let id = uuid::Uuid::parse_str(id.trim())
-        .map_or_else(|_| fastrand::u64(..), |id| id.as_u64_pair().0);
+        .unwrap_or_else(|_| uuid::Uuid::new_v4())
+        .as_u64_pair()
+        .0;
     (id, ms)
 }
 

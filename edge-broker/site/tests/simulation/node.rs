@@ -134,7 +134,7 @@ impl Node {
         let config = CoreConfig {
             site: self.config.clone(),
             boot_id: self.boots,
-            seed: self.rng.u64(..),
+            seed: self.rng.u128(..),
             voters: self.voters.clone(),
         };
         let mut core = SiteCore::open(config, recovery, now);
