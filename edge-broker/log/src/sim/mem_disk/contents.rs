@@ -1,0 +1,166 @@
+//! What is on the twin disk, durable or not, and whether its next operation works.
+//!
+//! One value behind the lock of [`MemDisk`](super::MemDisk). What a power cut makes of it is in
+//! `power_cut`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Faults, MemStats};
+use crate::DiskError;
+
+pub struct Inner {
+    pub rng: fastrand::Rng,
+    pub generation: u64,
+    pub crash_in: Option<u64>,
+    pub crashed: bool,
+    pub now_ms: u64,
+    pub capacity_bytes: u64,
+    pub faults: Faults,
+    pub fail_syncs: u32,
+    pub fail_sync_nth: Option<u64>,
+    pub written_bytes: u64,
+    pub stats: MemStats,
+    pub slices: BTreeMap<u64, SliceData>,
+    pub files: BTreeMap<String, FileData>,
+    pub quarantined: BTreeMap<String, SliceData>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Durable,
+    Pending,
+    /// A sync failed or lied: it reads back, but it never becomes durable.
+    Orphan,
+}
+
+#[derive(Clone)]
+pub struct Value {
+    pub bytes: Vec<u8>,
+    pub state: State,
+}
+
+#[derive(Clone, Default)]
+pub struct SliceData {
+    pub values: BTreeMap<(u64, u32), Value>,
+    pub unsynced: BTreeSet<(u64, u32)>,
+    /// It exists for sure.
+    pub created: bool,
+    /// It is gone for readers, and after a power cut perhaps not.
+    pub removed: bool,
+    /// It cannot be opened.
+    pub damaged: bool,
+    /// A write was refused: no more are taken until it is opened again.
+    pub full: bool,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Default)]
+pub struct FileData {
+    pub durable: Option<Vec<u8>>,
+    pub current: Option<Vec<u8>>,
+    /// The current content replaced the durable one, and the folder was not synced yet.
+    pub renamed: bool,
+    pub pending: Vec<(usize, Vec<u8>)>,
+    pub orphaned: Vec<(usize, Vec<u8>)>,
+}
+
+pub fn crashed() -> DiskError {
+    DiskError::Io("the machine is down".into())
+}
+
+pub enum SyncOutcome {
+    Works,
+    Fails,
+    Lies,
+}
+
+impl Inner {
+    /// Every change of the disk begins with this: here a crash may strike.
+    pub fn step(&mut self) -> Result<(), DiskError> {
+        self.stats.operations += 1;
+        if let Some(left) = &mut self.crash_in {
+            if *left == 0 {
+                self.crashed = true;
+                return Err(crashed());
+            }
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    pub fn one_in(&mut self, n: u32) -> bool {
+        n > 0 && self.rng.u32(..n) == 0
+    }
+
+    /// Whether this sync works, fails or lies.
+    pub fn sync_outcome(&mut self) -> Result<SyncOutcome, DiskError> {
+        self.step()?;
+        self.stats.syncs += 1;
+        let nth = self.fail_sync_nth == Some(0);
+        self.fail_sync_nth = self.fail_sync_nth.and_then(|left| left.checked_sub(1));
+        let counted = self.fail_syncs > 0;
+        self.fail_syncs = self.fail_syncs.saturating_sub(1);
+        if counted || nth || self.one_in(self.faults.sync_fails_one_in) {
+            self.stats.syncs_failed += 1;
+            return Ok(SyncOutcome::Fails);
+        }
+        if self.one_in(self.faults.sync_lies_one_in) {
+            self.stats.syncs_lied += 1;
+            return Ok(SyncOutcome::Lies);
+        }
+        Ok(SyncOutcome::Works)
+    }
+
+    pub fn bytes_used(&self) -> u64 {
+        let slices = self.slices.values().chain(self.quarantined.values());
+        let files = self.files.values().filter_map(|file| file.current.as_ref());
+        slices.map(|slice| slice.bytes).sum::<u64>()
+            + files.map(|bytes| bytes.len() as u64).sum::<u64>()
+    }
+
+    pub fn take_room(&mut self, bytes: u64) -> Result<(), DiskError> {
+        if self.capacity_bytes != u64::MAX
+            && self.bytes_used().saturating_add(bytes) > self.capacity_bytes
+        {
+            self.stats.writes_refused += 1;
+            return Err(DiskError::Full);
+        }
+        self.written_bytes += bytes;
+        Ok(())
+    }
+
+    pub fn slice(&mut self, number: u64) -> Result<&mut SliceData, DiskError> {
+        match self.slices.get_mut(&number) {
+            Some(slice) if !slice.removed => Ok(slice),
+            _ => Err(DiskError::Io(format!("there is no slice {number}"))),
+        }
+    }
+
+    pub fn file(&mut self, name: &str) -> Result<&mut FileData, DiskError> {
+        match self.files.get_mut(name) {
+            Some(file) if file.current.is_some() => Ok(file),
+            _ => Err(DiskError::Io(format!("there is no file {name}"))),
+        }
+    }
+}
+
+impl Inner {
+    /// Files in the folder of a slice go with it.
+    pub fn remove_orphaned_files(&mut self) {
+        let slices = &self.slices;
+        self.files.retain(|name, _| {
+            let folder = name
+                .strip_prefix("slices/")
+                .and_then(|rest| rest.split('/').next());
+            let number = folder.and_then(|number| number.parse().ok());
+            number.is_none_or(|number: u64| slices.contains_key(&number))
+        });
+    }
+}
+
+pub fn overwrite(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    if content.len() < offset + bytes.len() {
+        content.resize(offset + bytes.len(), 0);
+    }
+    content[offset..offset + bytes.len()].copy_from_slice(bytes);
+}

@@ -1,0 +1,264 @@
+//! The twin as a [`Disk`]: every change of it is a step at which a crash may strike.
+//!
+//! A store uses it as it does the real one. What a slice does by itself is in `slice`.
+
+use super::MemDisk;
+use super::contents::{FileData, SliceData, SyncOutcome, overwrite};
+use super::slice::MemSlice;
+use crate::{Disk, DiskError};
+
+impl Disk for MemDisk {
+    type Slice = MemSlice;
+
+    fn slice_numbers(&self) -> Result<Vec<u64>, DiskError> {
+        drop(self.live()?);
+        Ok(self.slices())
+    }
+
+    fn create_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
+        let mut inner = self.live()?;
+        inner.step()?;
+        inner.take_room(SLICE_OVERHEAD_BYTES)?;
+        let slice = SliceData {
+            bytes: SLICE_OVERHEAD_BYTES,
+            ..SliceData::default()
+        };
+        inner.slices.insert(number, slice);
+        match inner.sync_outcome()? {
+            SyncOutcome::Works => inner.slice(number)?.created = true,
+            SyncOutcome::Lies => {}
+            SyncOutcome::Fails => {
+                inner.slice(number)?.removed = true;
+                return Err(DiskError::Io("sync of a new slice failed".into()));
+            }
+        }
+        Ok(MemSlice {
+            disk: self.clone(),
+            number,
+        })
+    }
+
+    fn open_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
+        let mut inner = self.live()?;
+        if inner.slice(number)?.damaged {
+            return Err(DiskError::Damaged(format!("slice {number} does not open")));
+        }
+        Ok(MemSlice {
+            disk: self.clone(),
+            number,
+        })
+    }
+
+    fn read_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
+        self.live()?.slice(number)?;
+        Ok(MemSlice {
+            disk: self.clone(),
+            number,
+        })
+    }
+
+    fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        inner.slice(number)?;
+        inner.step()
+    }
+
+    fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
+        for ((sequence, part), value) in &self.live()?.slice(number)?.values {
+            found(sequence << PART_BITS | u64::from(*part), &value.bytes);
+        }
+        Ok(())
+    }
+
+    fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError> {
+        let key = (place >> PART_BITS, (place & ((1 << PART_BITS) - 1)) as u32);
+        let mut inner = self.live()?;
+        let value = inner.slice(number)?.values.get(&key);
+        Ok(value.map_or_else(Vec::new, |value| value.bytes.clone()))
+    }
+
+    fn slice_bytes(&self, number: u64) -> u64 {
+        self.lock().slice(number).map_or(0, |slice| slice.bytes)
+    }
+
+    fn remove_slice(&self, number: u64) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        inner.step()?;
+        inner.slice(number)?.removed = true;
+        inner.step()?;
+        inner.slices.remove(&number);
+        let folder = format!("slices/{number}/");
+        inner.files.retain(|name, _| !name.starts_with(&folder));
+        Ok(())
+    }
+
+    fn quarantine_slice(&self, number: u64) -> Result<String, DiskError> {
+        let mut inner = self.live()?;
+        inner.step()?;
+        inner.slice(number)?;
+        let folder = format!("slices/{number}/");
+        inner.files.retain(|name, _| !name.starts_with(&folder));
+        let name = format!("quarantine/{number}");
+        if let Some(slice) = inner.slices.remove(&number) {
+            inner.quarantined.insert(name.clone(), slice);
+        }
+        Ok(name)
+    }
+
+    fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
+        let inner = self.live()?;
+        let content = inner.files.get(name).and_then(|file| file.current.as_ref());
+        Ok(content.map(|bytes| bytes[..bytes.len().min(bytes_max)].to_vec()))
+    }
+
+    fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        // The temporary file: written and synced under another name.
+        inner.step()?;
+        inner.take_room(bytes.len() as u64)?;
+        match inner.sync_outcome()? {
+            SyncOutcome::Fails => return Err(DiskError::Io(format!("sync of {name} failed"))),
+            SyncOutcome::Works | SyncOutcome::Lies => {}
+        }
+        // The rename: seen at once, durable with the folder.
+        let file = inner.files.entry(name.to_string()).or_default();
+        file.current = Some(bytes.to_vec());
+        file.pending.clear();
+        file.orphaned.clear();
+        file.renamed = true;
+        match inner.sync_outcome()? {
+            SyncOutcome::Fails => Err(DiskError::Io(format!("sync of {name}'s folder failed"))),
+            SyncOutcome::Lies => Ok(()),
+            SyncOutcome::Works => {
+                let file = inner.file(name)?;
+                file.durable = file.current.clone();
+                file.renamed = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn remove_file(&self, name: &str) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        inner.step()?;
+        inner.files.remove(name);
+        Ok(())
+    }
+
+    fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError> {
+        let prefix = format!("{folder}/");
+        let inner = self.live()?;
+        Ok(inner
+            .files
+            .keys()
+            .filter(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect())
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        inner.step()?;
+        inner.written_bytes += bytes.len() as u64;
+        let file = inner.file(name)?;
+        if let Some(content) = file.current.as_mut() {
+            overwrite(content, offset as usize, bytes);
+        }
+        file.pending.push((offset as usize, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync_file(&self, name: &str) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        let outcome = inner.sync_outcome()?;
+        let file = inner.file(name)?;
+        let pending = std::mem::take(&mut file.pending);
+        match outcome {
+            SyncOutcome::Works => {
+                if let Some(durable) = file.durable.as_mut() {
+                    pending
+                        .iter()
+                        .for_each(|(at, bytes)| overwrite(durable, *at, bytes));
+                }
+                Ok(())
+            }
+            SyncOutcome::Lies => {
+                file.orphaned.extend(pending);
+                Ok(())
+            }
+            SyncOutcome::Fails => {
+                file.orphaned.extend(pending);
+                Err(DiskError::Io(format!("sync of {name} failed")))
+            }
+        }
+    }
+
+    fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        inner.step()?;
+        inner.take_room(bytes)?;
+        let content = Some(vec![0; bytes as usize]);
+        let file = FileData {
+            durable: content.clone(),
+            current: content,
+            ..FileData::default()
+        };
+        inner.files.insert(name.to_string(), file);
+        Ok(())
+    }
+
+    fn sync_names(&self) -> Result<(), DiskError> {
+        let mut inner = self.live()?;
+        match inner.sync_outcome()? {
+            SyncOutcome::Fails => return Err(DiskError::Io("sync of the folders failed".into())),
+            SyncOutcome::Lies => return Ok(()),
+            SyncOutcome::Works => {}
+        }
+        inner.slices.retain(|_, slice| !slice.removed);
+        inner.remove_orphaned_files();
+        inner
+            .slices
+            .values_mut()
+            .for_each(|slice| slice.created = true);
+        for file in inner.files.values_mut().filter(|file| file.renamed) {
+            file.durable = file.current.clone();
+            file.renamed = false;
+        }
+        Ok(())
+    }
+
+    fn bytes_used(&self) -> u64 {
+        self.lock().bytes_used()
+    }
+
+    fn free_bytes(&self) -> u64 {
+        let inner = self.lock();
+        inner.capacity_bytes.saturating_sub(inner.bytes_used())
+    }
+
+    fn device_bytes(&self) -> u64 {
+        self.lock().written_bytes
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.lock().now_ms
+    }
+
+    fn now_us(&self) -> u64 {
+        self.lock().now_ms * 1000
+    }
+
+    fn random(&self) -> u64 {
+        self.lock().rng.u64(1..)
+    }
+
+    fn background(&self) -> bool {
+        false
+    }
+}
+
+/// A value's place is its sequence and, in so many bits, its part.
+const PART_BITS: u32 = 20;
+
+/// What an empty slice occupies.
+const SLICE_OVERHEAD_BYTES: u64 = 4096;

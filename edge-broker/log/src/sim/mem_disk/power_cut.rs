@@ -1,0 +1,100 @@
+//! What a power cut does to the twin disk, by its seed.
+//!
+//! Called by the tests, through [`MemDisk::power_cut`](super::MemDisk::power_cut).
+
+use super::MemStats;
+use super::contents::{FileData, Inner, SliceData, State, overwrite};
+
+impl Inner {
+    pub fn power_cut(&mut self) {
+        self.stats.power_cuts += 1;
+        let mut rng = self.rng.clone();
+        self.slices.retain(|_, slice| {
+            // Unsynced: a creation that was not finished, a removal. Either may have happened.
+            if (slice.removed || !slice.created) && rng.bool() {
+                return false;
+            }
+            slice.damaged |= !slice.created && rng.bool();
+            slice.removed = false;
+            slice.created = true;
+            true
+        });
+        for slice in self.slices.values_mut() {
+            for key in std::mem::take(&mut slice.unsynced) {
+                cut_value(&mut rng, &mut self.stats, slice, key);
+            }
+        }
+        for file in self.files.values_mut() {
+            cut_file(&mut rng, file);
+        }
+        self.files.retain(|_, file| file.current.is_some());
+        self.remove_orphaned_files();
+        self.rng = rng;
+    }
+}
+
+fn cut_value(
+    rng: &mut fastrand::Rng,
+    stats: &mut MemStats,
+    slice: &mut SliceData,
+    key: (u64, u32),
+) {
+    let Some(value) = slice.values.get_mut(&key) else {
+        return;
+    };
+    let len = value.bytes.len();
+    value.state = State::Durable;
+    match rng.u8(..8) {
+        0..3 => {
+            stats.values_lost += 1;
+            slice.bytes -= len as u64;
+            slice.values.remove(&key);
+        }
+        3..6 => stats.values_kept += 1,
+        torn => {
+            stats.values_torn += 1;
+            tear(rng, &mut value.bytes, torn == 7);
+        }
+    }
+}
+
+/// Keeps a prefix of whole sectors or pages; the rest is zero, garbage or missing.
+fn tear(rng: &mut fastrand::Rng, bytes: &mut Vec<u8>, garbage: bool) {
+    let unit = if rng.bool() { 512 } else { 4096 };
+    let kept = (rng.usize(..=bytes.len() / unit) * unit).min(bytes.len());
+    if garbage {
+        bytes[kept..].iter_mut().for_each(|byte| *byte = rng.u8(..));
+    } else if rng.bool() {
+        bytes[kept..].fill(0);
+    } else {
+        bytes.truncate(kept);
+    }
+}
+
+fn cut_file(rng: &mut fastrand::Rng, file: &mut FileData) {
+    if file.renamed && rng.bool() {
+        file.durable = file.current.take();
+    }
+    // In-place writes reach the disk or not, one by one and in any order.
+    let writes = file.pending.drain(..).chain(file.orphaned.drain(..));
+    let mut writes: Vec<_> = writes.collect();
+    rng.shuffle(&mut writes);
+    file.renamed = false;
+    file.current = file.durable.clone();
+    let Some(content) = file.current.as_mut() else {
+        return;
+    };
+    for (offset, mut bytes) in writes {
+        match rng.u8(..4) {
+            0 | 1 => continue,
+            2 => {}
+            _ => {
+                let len = bytes.len();
+                tear(rng, &mut bytes, rng.clone().bool());
+                bytes.resize(len, 0);
+            }
+        }
+        overwrite(content, offset, &bytes);
+    }
+    file.durable = file.current.clone();
+}

@@ -1,0 +1,91 @@
+//! A slice on the twin disk: values that stay pending until a sync that works.
+//!
+//! A store uses it as it does a slice of the real disk.
+
+use super::MemDisk;
+use super::contents::{SliceData, State, SyncOutcome, Value};
+use crate::{Disk, DiskError, Slice, VALUE_BYTES_MAX, value};
+
+/// A slice of a [`MemDisk`].
+pub struct MemSlice {
+    pub(super) disk: MemDisk,
+    pub(super) number: u64,
+}
+
+impl Slice for MemSlice {
+    fn put(&self, sequence: u64, values: &[u8]) -> Result<(), DiskError> {
+        let mut inner = self.disk.live()?;
+        for (part, value) in values.chunks(VALUE_BYTES_MAX).enumerate() {
+            inner.step()?;
+            if inner.slice(self.number)?.full {
+                return Err(DiskError::Full);
+            }
+            if let Err(full) = inner.take_room(value.len() as u64) {
+                inner.slice(self.number)?.full = true;
+                return Err(full);
+            }
+            let slice = inner.slice(self.number)?;
+            let key = (sequence, part as u32);
+            slice.unsynced.insert(key);
+            slice.bytes += value.len() as u64;
+            let value = Value {
+                bytes: value.to_vec(),
+                state: State::Pending,
+            };
+            let old = slice.values.insert(key, value);
+            let whole = old.is_some_and(|old| value::check_prefix(&old.bytes).is_some());
+            assert!(!whole, "slices are insert-only, write: {sequence}");
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let mut inner = self.disk.live()?;
+        let outcome = inner.sync_outcome()?;
+        let slice = inner.slice(self.number)?;
+        if slice.full {
+            return Err(DiskError::Full);
+        }
+        let works = matches!(outcome, SyncOutcome::Works);
+        let SliceData {
+            values, unsynced, ..
+        } = slice;
+        unsynced.retain(|key| {
+            let Some(value) = values.get_mut(key) else {
+                return false;
+            };
+            if value.state == State::Pending {
+                value.state = if works { State::Durable } else { State::Orphan };
+            }
+            value.state != State::Durable
+        });
+        match outcome {
+            SyncOutcome::Fails => Err(DiskError::Io("sync of a slice failed".into())),
+            SyncOutcome::Works | SyncOutcome::Lies => Ok(()),
+        }
+    }
+
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError> {
+        let mut inner = self.disk.live()?;
+        let one_in = inner.faults.read_fails_one_in;
+        if inner.one_in(one_in) {
+            return Err(DiskError::Io("read failed".into()));
+        }
+        let slice = inner.slices.get(&self.number);
+        let value = slice.and_then(|slice| slice.values.get(&(sequence, part)));
+        Ok(value.map(|value| value.bytes.clone()))
+    }
+
+    fn prove(&self) -> Result<(), DiskError> {
+        // Past every cache only what is durable can be seen; a lie shows here.
+        let mut inner = self.disk.live()?;
+        match inner.slice(self.number)?.unsynced.is_empty() {
+            true => Ok(()),
+            false => Err(DiskError::Io("what was synced cannot be read back".into())),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.disk.slice_bytes(self.number)
+    }
+}
