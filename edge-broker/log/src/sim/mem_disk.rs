@@ -22,7 +22,7 @@ mod slice;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use contents::{Inner, crashed};
+use contents::{Contents, crashed};
 pub use slice::MemSlice;
 
 use crate::DiskError;
@@ -64,14 +64,14 @@ pub struct MemStats {
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone)]
 pub struct MemDisk {
-    inner: Arc<Mutex<Inner>>,
+    contents: Arc<Mutex<Contents>>,
     generation: u64,
 }
 
 impl MemDisk {
     /// An empty disk of unlimited size.
     pub fn new(seed: u64) -> MemDisk {
-        let inner = Inner {
+        let contents = Contents {
             rng: fastrand::Rng::with_seed(seed),
             generation: 0,
             crash_in: None,
@@ -88,7 +88,7 @@ impl MemDisk {
             quarantined: BTreeMap::new(),
         };
         MemDisk {
-            inner: Arc::new(Mutex::new(inner)),
+            contents: Arc::new(Mutex::new(contents)),
             generation: 0,
         }
     }
@@ -105,17 +105,17 @@ impl MemDisk {
     /// Handles from before fail from now on; begin anew with the returned one.
     #[must_use]
     pub fn restarted(&self) -> MemDisk {
-        let mut inner = self.lock();
-        inner.generation += 1;
-        inner.crashed = false;
-        inner.crash_in = None;
-        inner
+        let mut contents = self.lock();
+        contents.generation += 1;
+        contents.crashed = false;
+        contents.crash_in = None;
+        contents
             .slices
             .values_mut()
             .for_each(|slice| slice.full = false);
         MemDisk {
-            inner: Arc::clone(&self.inner),
-            generation: inner.generation,
+            contents: Arc::clone(&self.contents),
+            generation: contents.generation,
         }
     }
 
@@ -156,9 +156,9 @@ impl MemDisk {
 
     /// Flips a byte of a stored value, chosen by the seed; false when the slice has none.
     pub fn corrupt_value(&self, number: u64) -> bool {
-        let mut inner = self.lock();
-        let mut rng = inner.rng.clone();
-        let Some(slice) = inner.slices.get_mut(&number) else {
+        let mut contents = self.lock();
+        let mut rng = contents.rng.clone();
+        let Some(slice) = contents.slices.get_mut(&number) else {
             return false;
         };
         if slice.values.is_empty() {
@@ -169,7 +169,7 @@ impl MemDisk {
             let at = rng.usize(..value.bytes.len());
             value.bytes[at] ^= 1 << rng.u8(..8);
         }
-        inner.rng = rng;
+        contents.rng = rng;
         true
     }
 
@@ -182,9 +182,9 @@ impl MemDisk {
 
     /// Removes a plain file, or damages it when `flip` is set; false when there is none.
     pub fn damage_file(&self, name: &str, flip: bool) -> bool {
-        let mut inner = self.lock();
-        let mut rng = inner.rng.clone();
-        let found = match inner
+        let mut contents = self.lock();
+        let mut rng = contents.rng.clone();
+        let found = match contents
             .files
             .get_mut(name)
             .and_then(|file| file.current.as_mut())
@@ -194,11 +194,11 @@ impl MemDisk {
                 bytes[at] ^= 1 << rng.u8(..8);
                 true
             }
-            Some(_) => inner.files.remove(name).is_some(),
+            Some(_) => contents.files.remove(name).is_some(),
             None => false,
         };
-        inner.rng = rng;
-        if let Some(file) = inner.files.get_mut(name) {
+        contents.rng = rng;
+        if let Some(file) = contents.files.get_mut(name) {
             file.durable = file.current.clone();
         }
         found
@@ -211,8 +211,8 @@ impl MemDisk {
 
     /// Numbers of the slices that exist.
     pub fn slices(&self) -> Vec<u64> {
-        let inner = self.lock();
-        inner
+        let contents = self.lock();
+        contents
             .slices
             .iter()
             .filter(|(_, s)| !s.removed)
@@ -225,15 +225,15 @@ impl MemDisk {
         self.lock().quarantined.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live(&self) -> Result<MutexGuard<'_, Inner>, DiskError> {
-        let inner = self.lock();
-        if inner.crashed || inner.generation != self.generation {
+    fn live(&self) -> Result<MutexGuard<'_, Contents>, DiskError> {
+        let contents = self.lock();
+        if contents.crashed || contents.generation != self.generation {
             return Err(crashed());
         }
-        Ok(inner)
+        Ok(contents)
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Faults, MemStats};
 use crate::DiskError;
 
-pub struct Inner {
+pub struct Contents {
     pub rng: fastrand::Rng,
     pub generation: u64,
     pub crash_in: Option<u64>,
@@ -74,7 +74,7 @@ pub enum SyncOutcome {
     Lies,
 }
 
-impl Inner {
+impl Contents {
     /// Every change of the disk begins with this: here a crash may strike.
     pub fn step(&mut self) -> Result<(), DiskError> {
         self.stats.operations += 1;
@@ -142,9 +142,7 @@ impl Inner {
             _ => Err(DiskError::Io(format!("there is no file {name}"))),
         }
     }
-}
 
-impl Inner {
     /// Files in the folder of a slice go with it.
     pub fn remove_orphaned_files(&mut self) {
         let slices = &self.slices;

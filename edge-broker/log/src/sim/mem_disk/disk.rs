@@ -16,19 +16,19 @@ impl Disk for MemDisk {
     }
 
     fn create_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
-        let mut inner = self.live()?;
-        inner.step()?;
-        inner.take_room(SLICE_OVERHEAD_BYTES)?;
+        let mut contents = self.live()?;
+        contents.step()?;
+        contents.take_room(SLICE_OVERHEAD_BYTES)?;
         let slice = SliceData {
             bytes: SLICE_OVERHEAD_BYTES,
             ..SliceData::default()
         };
-        inner.slices.insert(number, slice);
-        match inner.sync_outcome()? {
-            SyncOutcome::Works => inner.slice(number)?.created = true,
+        contents.slices.insert(number, slice);
+        match contents.sync_outcome()? {
+            SyncOutcome::Works => contents.slice(number)?.created = true,
             SyncOutcome::Lies => {}
             SyncOutcome::Fails => {
-                inner.slice(number)?.removed = true;
+                contents.slice(number)?.removed = true;
                 return Err(DiskError::Io("sync of a new slice failed".into()));
             }
         }
@@ -39,8 +39,8 @@ impl Disk for MemDisk {
     }
 
     fn open_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
-        let mut inner = self.live()?;
-        if inner.slice(number)?.damaged {
+        let mut contents = self.live()?;
+        if contents.slice(number)?.damaged {
             return Err(DiskError::Damaged(format!("slice {number} does not open")));
         }
         Ok(MemSlice {
@@ -58,9 +58,9 @@ impl Disk for MemDisk {
     }
 
     fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
-        inner.slice(number)?;
-        inner.step()
+        let mut contents = self.live()?;
+        contents.slice(number)?;
+        contents.step()
     }
 
     fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
@@ -72,8 +72,8 @@ impl Disk for MemDisk {
 
     fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError> {
         let key = (place >> PART_BITS, (place & ((1 << PART_BITS) - 1)) as u32);
-        let mut inner = self.live()?;
-        let value = inner.slice(number)?.values.get(&key);
+        let mut contents = self.live()?;
+        let value = contents.slice(number)?.values.get(&key);
         Ok(value.map_or_else(Vec::new, |value| value.bytes.clone()))
     }
 
@@ -82,55 +82,58 @@ impl Disk for MemDisk {
     }
 
     fn remove_slice(&self, number: u64) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
-        inner.step()?;
-        inner.slice(number)?.removed = true;
-        inner.step()?;
-        inner.slices.remove(&number);
+        let mut contents = self.live()?;
+        contents.step()?;
+        contents.slice(number)?.removed = true;
+        contents.step()?;
+        contents.slices.remove(&number);
         let folder = format!("slices/{number}/");
-        inner.files.retain(|name, _| !name.starts_with(&folder));
+        contents.files.retain(|name, _| !name.starts_with(&folder));
         Ok(())
     }
 
     fn quarantine_slice(&self, number: u64) -> Result<String, DiskError> {
-        let mut inner = self.live()?;
-        inner.step()?;
-        inner.slice(number)?;
+        let mut contents = self.live()?;
+        contents.step()?;
+        contents.slice(number)?;
         let folder = format!("slices/{number}/");
-        inner.files.retain(|name, _| !name.starts_with(&folder));
+        contents.files.retain(|name, _| !name.starts_with(&folder));
         let name = format!("quarantine/{number}");
-        if let Some(slice) = inner.slices.remove(&number) {
-            inner.quarantined.insert(name.clone(), slice);
+        if let Some(slice) = contents.slices.remove(&number) {
+            contents.quarantined.insert(name.clone(), slice);
         }
         Ok(name)
     }
 
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
-        let inner = self.live()?;
-        let content = inner.files.get(name).and_then(|file| file.current.as_ref());
+        let contents = self.live()?;
+        let content = contents
+            .files
+            .get(name)
+            .and_then(|file| file.current.as_ref());
         Ok(content.map(|bytes| bytes[..bytes.len().min(bytes_max)].to_vec()))
     }
 
     fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
+        let mut contents = self.live()?;
         // The temporary file: written and synced under another name.
-        inner.step()?;
-        inner.take_room(bytes.len() as u64)?;
-        match inner.sync_outcome()? {
+        contents.step()?;
+        contents.take_room(bytes.len() as u64)?;
+        match contents.sync_outcome()? {
             SyncOutcome::Fails => return Err(DiskError::Io(format!("sync of {name} failed"))),
             SyncOutcome::Works | SyncOutcome::Lies => {}
         }
         // The rename: seen at once, durable with the folder.
-        let file = inner.files.entry(name.to_string()).or_default();
+        let file = contents.files.entry(name.to_string()).or_default();
         file.current = Some(bytes.to_vec());
         file.pending.clear();
         file.orphaned.clear();
         file.renamed = true;
-        match inner.sync_outcome()? {
+        match contents.sync_outcome()? {
             SyncOutcome::Fails => Err(DiskError::Io(format!("sync of {name}'s folder failed"))),
             SyncOutcome::Lies => Ok(()),
             SyncOutcome::Works => {
-                let file = inner.file(name)?;
+                let file = contents.file(name)?;
                 file.durable = file.current.clone();
                 file.renamed = false;
                 Ok(())
@@ -139,16 +142,16 @@ impl Disk for MemDisk {
     }
 
     fn remove_file(&self, name: &str) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
-        inner.step()?;
-        inner.files.remove(name);
+        let mut contents = self.live()?;
+        contents.step()?;
+        contents.files.remove(name);
         Ok(())
     }
 
     fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError> {
         let prefix = format!("{folder}/");
-        let inner = self.live()?;
-        Ok(inner
+        let contents = self.live()?;
+        Ok(contents
             .files
             .keys()
             .filter(|name| name.starts_with(&prefix))
@@ -157,10 +160,10 @@ impl Disk for MemDisk {
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
-        inner.step()?;
-        inner.written_bytes += bytes.len() as u64;
-        let file = inner.file(name)?;
+        let mut contents = self.live()?;
+        contents.step()?;
+        contents.written_bytes += bytes.len() as u64;
+        let file = contents.file(name)?;
         if let Some(content) = file.current.as_mut() {
             overwrite(content, offset as usize, bytes);
         }
@@ -169,9 +172,9 @@ impl Disk for MemDisk {
     }
 
     fn sync_file(&self, name: &str) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
-        let outcome = inner.sync_outcome()?;
-        let file = inner.file(name)?;
+        let mut contents = self.live()?;
+        let outcome = contents.sync_outcome()?;
+        let file = contents.file(name)?;
         let pending = std::mem::take(&mut file.pending);
         match outcome {
             SyncOutcome::Works => {
@@ -194,33 +197,33 @@ impl Disk for MemDisk {
     }
 
     fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
-        inner.step()?;
-        inner.take_room(bytes)?;
+        let mut contents = self.live()?;
+        contents.step()?;
+        contents.take_room(bytes)?;
         let content = Some(vec![0; bytes as usize]);
         let file = FileData {
             durable: content.clone(),
             current: content,
             ..FileData::default()
         };
-        inner.files.insert(name.to_string(), file);
+        contents.files.insert(name.to_string(), file);
         Ok(())
     }
 
     fn sync_names(&self) -> Result<(), DiskError> {
-        let mut inner = self.live()?;
-        match inner.sync_outcome()? {
+        let mut contents = self.live()?;
+        match contents.sync_outcome()? {
             SyncOutcome::Fails => return Err(DiskError::Io("sync of the folders failed".into())),
             SyncOutcome::Lies => return Ok(()),
             SyncOutcome::Works => {}
         }
-        inner.slices.retain(|_, slice| !slice.removed);
-        inner.remove_orphaned_files();
-        inner
+        contents.slices.retain(|_, slice| !slice.removed);
+        contents.remove_orphaned_files();
+        contents
             .slices
             .values_mut()
             .for_each(|slice| slice.created = true);
-        for file in inner.files.values_mut().filter(|file| file.renamed) {
+        for file in contents.files.values_mut().filter(|file| file.renamed) {
             file.durable = file.current.clone();
             file.renamed = false;
         }
@@ -232,8 +235,10 @@ impl Disk for MemDisk {
     }
 
     fn free_bytes(&self) -> u64 {
-        let inner = self.lock();
-        inner.capacity_bytes.saturating_sub(inner.bytes_used())
+        let contents = self.lock();
+        contents
+            .capacity_bytes
+            .saturating_sub(contents.bytes_used())
     }
 
     fn device_bytes(&self) -> u64 {

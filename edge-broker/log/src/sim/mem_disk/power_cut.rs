@@ -3,9 +3,9 @@
 //! Called by the tests, through [`MemDisk::power_cut`](super::MemDisk::power_cut).
 
 use super::MemStats;
-use super::contents::{FileData, Inner, SliceData, State, overwrite};
+use super::contents::{Contents, FileData, SliceData, State, overwrite};
 
-impl Inner {
+impl Contents {
     pub fn power_cut(&mut self) {
         self.stats.power_cuts += 1;
         let mut rng = self.rng.clone();

@@ -14,17 +14,17 @@ pub struct MemSlice {
 
 impl Slice for MemSlice {
     fn put(&self, sequence: u64, values: &[u8]) -> Result<(), DiskError> {
-        let mut inner = self.disk.live()?;
+        let mut contents = self.disk.live()?;
         for (part, value) in values.chunks(VALUE_BYTES_MAX).enumerate() {
-            inner.step()?;
-            if inner.slice(self.number)?.full {
+            contents.step()?;
+            if contents.slice(self.number)?.full {
                 return Err(DiskError::Full);
             }
-            if let Err(full) = inner.take_room(value.len() as u64) {
-                inner.slice(self.number)?.full = true;
+            if let Err(full) = contents.take_room(value.len() as u64) {
+                contents.slice(self.number)?.full = true;
                 return Err(full);
             }
-            let slice = inner.slice(self.number)?;
+            let slice = contents.slice(self.number)?;
             let key = (sequence, part as u32);
             slice.unsynced.insert(key);
             slice.bytes += value.len() as u64;
@@ -40,9 +40,9 @@ impl Slice for MemSlice {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        let mut inner = self.disk.live()?;
-        let outcome = inner.sync_outcome()?;
-        let slice = inner.slice(self.number)?;
+        let mut contents = self.disk.live()?;
+        let outcome = contents.sync_outcome()?;
+        let slice = contents.slice(self.number)?;
         if slice.full {
             return Err(DiskError::Full);
         }
@@ -66,20 +66,20 @@ impl Slice for MemSlice {
     }
 
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError> {
-        let mut inner = self.disk.live()?;
-        let one_in = inner.faults.read_fails_one_in;
-        if inner.one_in(one_in) {
+        let mut contents = self.disk.live()?;
+        let one_in = contents.faults.read_fails_one_in;
+        if contents.one_in(one_in) {
             return Err(DiskError::Io("read failed".into()));
         }
-        let slice = inner.slices.get(&self.number);
+        let slice = contents.slices.get(&self.number);
         let value = slice.and_then(|slice| slice.values.get(&(sequence, part)));
         Ok(value.map(|value| value.bytes.clone()))
     }
 
     fn prove(&self) -> Result<(), DiskError> {
         // Past every cache only what is durable can be seen; a lie shows here.
-        let mut inner = self.disk.live()?;
-        match inner.slice(self.number)?.unsynced.is_empty() {
+        let mut contents = self.disk.live()?;
+        match contents.slice(self.number)?.unsynced.is_empty() {
             true => Ok(()),
             false => Err(DiskError::Io("what was synced cannot be read back".into())),
         }
