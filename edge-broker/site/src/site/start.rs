@@ -1,5 +1,6 @@
 //! From an opened store to running threads: what is checked, replayed and told before.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -110,6 +111,7 @@ pub(super) fn spawn<D: Disk>(
         clock,
         clock_seen: None,
         persist_us: Durations::default(),
+        alarms_told: BTreeSet::new(),
         stopping_since: None,
         begun_ms,
     };
