@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge::{Anonymous, Bridge, BridgeConfig};
-use edge_site::{OpenError, OpenReport, Site, node_id};
+use edge_site::{OpenError, OpenReport, Site, SiteStatus, node_id};
 use smol::io::AsyncReadExt;
 
 use crate::admin::{self, App, Facts};
@@ -37,8 +37,9 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let files = machine::raise_file_limit();
     let (site, opened) = open_site(&config)?;
     let node = node_id(opened.store_id);
-    say_head(&config, &site, &node);
-    say_log(&opened);
+    let status = site.status();
+    say_head(&config, &status.name, &node);
+    say_log(&opened, &status);
     smol::block_on(async {
         let running = match Running::start(&config, site.clone(), node).await {
             Ok(running) => running,
@@ -245,8 +246,7 @@ fn say_json(doors: &admin::report::Doors) {
     }
 }
 
-fn say_head(config: &Config, site: &Site, node: &str) {
-    let name = site.status().name;
+fn say_head(config: &Config, name: &str, node: &str) {
     say(&format!(
         "edge-broker {}   site {name}   node {node}",
         env!("CARGO_PKG_VERSION")
@@ -255,7 +255,7 @@ fn say_head(config: &Config, site: &Site, node: &str) {
     say(&format!("data            {}", config.storage.dir.display()));
 }
 
-fn say_log(opened: &OpenReport) {
+fn say_log(opened: &OpenReport, status: &SiteStatus) {
     let how = match (opened.last_index, opened.clean) {
         (0, _) => "new".to_owned(),
         (_, true) => "stopped in order".to_owned(),
@@ -275,7 +275,17 @@ fn say_log(opened: &OpenReport) {
     for aside in &opened.quarantined {
         say(&format!("log             put aside {aside}"));
     }
+    for stopped in status.alarms.iter().filter(|alarm| alarm.code == READ_ONLY) {
+        say(&format!(
+            "log             NOTHING IS STORED: {}",
+            stopped.message
+        ));
+        say(&format!("                {}", stopped.fix));
+    }
 }
+
+/// The log cannot be applied: what is in it, and what waits for central, is not known.
+const READ_ONLY: &str = "storage.readonly";
 
 fn say_doors(mqtt: &[(std::net::SocketAddr, Anonymous)], admin: &admin::Admin) {
     for (address, anonymous) in mqtt {
@@ -303,14 +313,12 @@ fn say_central(config: &Config, app: &App) {
     if config.central.bootstrap.is_empty() {
         return say("central         none: nothing is forwarded (--central HOST:PORT)");
     }
-    let waiting: u64 = app
-        .report()
-        .topics
-        .iter()
-        .filter_map(|topic| topic.waiting)
-        .sum();
+    let report = app.report();
+    let unknown = report.alarms.iter().any(|alarm| alarm.code == READ_ONLY);
+    let waiting: u64 = report.topics.iter().filter_map(|topic| topic.waiting).sum();
     let servers = config.central.bootstrap.join(", ");
     let backlog = match waiting {
+        _ if unknown => "what waits is not known".to_owned(),
         0 => "nothing waits".to_owned(),
         count => format!("{} messages wait", show_count(count)),
     };

@@ -1,6 +1,9 @@
 //! Stopping, killing and starting again, and what a second process is told.
 
+use std::path::Path;
 use std::time::Duration;
+
+use edge_log::{SledDisk, Store, StoreConfig};
 
 use crate::support::gateway::{Gateway, Setup, command_on, serve_once};
 use crate::support::load::{self, Load, Plan};
@@ -98,6 +101,52 @@ fn a_port_in_use_is_named() {
     assert_eq!(out.status.code(), Some(69), "{out:?}");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(said.contains(&address) && said.contains("in use"), "{said}");
+}
+
+/// Gives the newest checkpoint's state another format, as a newer program would write it.
+fn change_checkpoint(dir: &Path, change: impl Fn(u8) -> u8) {
+    let config = StoreConfig::default();
+    let disk = SledDisk::open(dir, &config).unwrap();
+    let (mut store, recovery) = Store::open(disk, config).unwrap();
+    let mut checkpoint = recovery.checkpoint.expect("a stop leaves a checkpoint");
+    let mut data = checkpoint.data.to_vec();
+    data[0] = change(data[0]);
+    checkpoint.data = data.into();
+    store.save_checkpoint(&checkpoint).unwrap();
+    store.close();
+}
+
+#[test]
+fn an_older_program_says_what_to_install_and_leaves_the_log_alone() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v5("device"));
+    device.publish_acked("a", b"first");
+    gateway.stop();
+
+    change_checkpoint(dir.path(), |format| format + 1);
+    let central = "127.0.0.1:9";
+    let gateway = Setup::on(dir.path()).central(central).start();
+    let said = gateway.said().join("\n");
+    let checkpoint = "the checkpoint is of a newer version of the program, format: 2";
+    for words in [checkpoint, "install the version", "what waits is not known"] {
+        assert!(said.contains(words), "{words:?} is missing:\n{said}");
+    }
+    let logged = format!("storage.readonly: {checkpoint}");
+    assert!(said.contains(&logged), "{said}");
+    let (code, ready) = gateway.get("/ready");
+    assert_eq!((code, ready.trim()), (503, checkpoint));
+    let status = gateway.run(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    for words in ["storage.readonly", checkpoint, "install the version"] {
+        assert!(status.contains(words), "{words:?} is missing:\n{status}");
+    }
+    gateway.stop();
+
+    change_checkpoint(dir.path(), |format| format - 1);
+    let gateway = Gateway::start(dir.path());
+    let log = gateway.log("mqtt");
+    assert_eq!(log.len(), 1, "{log:?}");
 }
 
 #[test]

@@ -233,9 +233,9 @@ impl<T> SiteCore<T> {
     pub fn open(config: CoreConfig, recovery: Recovery, now: Now) -> SiteCore<T> {
         let store_id = recovery.store_id;
         let saved = recovery.checkpoint.as_ref();
-        let state = saved
-            .and_then(|c| State::decode(&c.data))
-            .unwrap_or_default();
+        let decoded = saved.map_or(Ok(State::default()), |c| State::decode(&c.data));
+        let unknown = decoded.as_ref().err().copied();
+        let state = decoded.unwrap_or_default();
         let voters = if state.voters.is_empty() {
             &config.voters
         } else {
@@ -262,7 +262,7 @@ impl<T> SiteCore<T> {
             mono_ms: now.mono_ms,
         };
         let table = Arc::new(topic::table(&state));
-        SiteCore {
+        let mut core = SiteCore {
             store_id,
             alone,
             raw: None,
@@ -307,7 +307,11 @@ impl<T> SiteCore<T> {
             }),
             state,
             config,
+        };
+        if let Some(unknown) = unknown {
+            core.halt(ApplyError::Checkpoint(unknown), now);
         }
+        core
     }
 
     /// The entries wanted next before `start`: `from..to`, as many as suit the caller.
@@ -392,6 +396,10 @@ impl<T> SiteCore<T> {
 
     /// When `handle_tick` has something to do, if nothing else happens; milliseconds since boot.
     pub fn deadline_ms(&mut self, now: Now) -> Option<u64> {
+        if self.halted.is_some() {
+            // Only a write that is out still comes to its end.
+            return self.persisting.retry_at_ms;
+        }
         let tick = (!self.alone).then_some(self.ticked_at_ms + TICK_MS);
         let lazy = self
             .persisting

@@ -15,7 +15,7 @@ pub enum Refused {
         /// When the next try is due.
         retry_after_ms: u64,
     },
-    /// The store cannot be written at all.
+    /// Nothing is applied any more: the log holds what this program cannot read.
     ReadOnly,
     /// No such topic or partition (any more).
     UnknownTopic,
@@ -63,7 +63,7 @@ impl fmt::Display for Refused {
                 )
             }
             Refused::ReadOnly => {
-                f.write_str("storage is read-only; check the mount and the card, then restart")
+                f.write_str("storage is read-only; edge-broker status says why: storage.readonly")
             }
             Refused::UnknownTopic => f.write_str("no such topic or partition; create it first"),
             Refused::TooLarge { bytes, bytes_max } => write!(

@@ -150,15 +150,20 @@ pub struct State {
     pub link: LinkMonth,
 }
 
+/// The next part of the stored form.
+fn take<T: DeserializeOwned>(rest: &mut &[u8]) -> Option<T> {
+    let (part, behind) = postcard::take_from_bytes(rest).ok()?;
+    *rest = behind;
+    Some(part)
+}
+
 /// A part that came to the stored form later: behind the others, missing where an older program
 /// wrote.
 fn take_later<T: Default + DeserializeOwned>(rest: &mut &[u8]) -> Option<T> {
     if rest.is_empty() {
         return Some(T::default());
     }
-    let (part, behind) = postcard::take_from_bytes(rest).ok()?;
-    *rest = behind;
-    Some(part)
+    take(rest)
 }
 
 /// What applying one entry did.
@@ -189,6 +194,8 @@ pub struct Applied {
 pub enum ApplyError {
     /// Written by another version of the program.
     Control(UnknownControl),
+    /// The same of the state that the frames build on.
+    Checkpoint(UnknownCheckpoint),
     /// A frame that cannot be read.
     Frame(FrameError),
     /// A batch in it that cannot be read.
@@ -203,6 +210,7 @@ impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ApplyError::Control(unknown) => unknown.fmt(f),
+            ApplyError::Checkpoint(unknown) => unknown.fmt(f),
             ApplyError::Frame(error) => write!(f, "frame cannot be read: {error}"),
             ApplyError::Members => f.write_str("the site's members changed, update the program"),
             ApplyError::Raft(error) => write!(f, "raft could not be started: {error}"),
@@ -212,6 +220,40 @@ impl fmt::Display for ApplyError {
 }
 
 impl std::error::Error for ApplyError {}
+
+impl ApplyError {
+    /// What to do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            ApplyError::Control(_) | ApplyError::Checkpoint(_) | ApplyError::Members => {
+                "install the version of edge-broker that wrote it, or a later one; every record \
+                 is still there"
+            }
+            ApplyError::Frame(_) | ApplyError::Batch(_) | ApplyError::Raft(_) => {
+                "run the newer program again, or move the data folder away to start anew"
+            }
+        }
+    }
+}
+
+/// A checkpoint that is whole and that this program does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownCheckpoint {
+    /// Its version byte.
+    pub version: u8,
+}
+
+impl fmt::Display for UnknownCheckpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version;
+        write!(
+            f,
+            "the checkpoint is of a newer version of the program, format: {version}"
+        )
+    }
+}
+
+impl std::error::Error for UnknownCheckpoint {}
 
 impl State {
     /// The checkpoint's bytes.
@@ -223,15 +265,22 @@ impl State {
         Bytes::from(out)
     }
 
-    /// Reads a checkpoint's bytes.
-    pub fn decode(bytes: &[u8]) -> Option<State> {
-        let Some((&VERSION, rest)) = bytes.split_first() else {
-            return None;
-        };
-        let (mut state, mut rest) = postcard::take_from_bytes::<State>(rest).ok()?;
+    /// Reads a checkpoint's bytes: whole and of a version known here, or not at all. A part that
+    /// came later would be missing from the next checkpoint.
+    pub fn decode(bytes: &[u8]) -> Result<State, UnknownCheckpoint> {
+        let version = bytes.first().copied().unwrap_or(0);
+        let unknown = UnknownCheckpoint { version };
+        match bytes {
+            [VERSION, rest @ ..] => State::decode_parts(rest).ok_or(unknown),
+            _ => Err(unknown),
+        }
+    }
+
+    fn decode_parts(mut rest: &[u8]) -> Option<State> {
+        let mut state: State = take(&mut rest)?;
         state.clocks = take_later(&mut rest)?;
         state.link = take_later(&mut rest)?;
-        Some(state)
+        rest.is_empty().then_some(state)
     }
 
     /// A topic by name.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use edge_log::Store;
 use edge_log::sim::MemDisk;
 use edge_site::{
     AckLevel, AppendRequest, Record, Refused, Site, SiteConfig, StoreConfig, Topic, TopicError,
@@ -277,6 +278,75 @@ fn it_works_on_sled() {
         let (site, report) = Site::open(dir.path(), config()).unwrap();
         assert!(report.clean);
         assert_eq!(texts(&site, tp, 0).await, [(0, "one".into())]);
+        site.stop().await;
+    });
+}
+
+/// Slices so small that a test fills many, and retention may take all but the newest.
+fn small() -> SiteConfig {
+    let store = StoreConfig {
+        slice_bytes: 64 << 10,
+        raft_window_bytes: 64 << 10,
+        ..config().store
+    };
+    SiteConfig {
+        store,
+        compression: edge_site::Compression::None,
+        ..config()
+    }
+}
+
+/// Raises or lowers the version byte of the newest checkpoint's state.
+fn change_version(disk: &MemDisk, change: impl Fn(u8) -> u8) -> MemDisk {
+    let disk = disk.restarted();
+    let (mut store, recovery) = Store::open(disk.clone(), small().store).unwrap();
+    let mut checkpoint = recovery.checkpoint.unwrap();
+    let mut data = checkpoint.data.to_vec();
+    data[0] = change(data[0]);
+    checkpoint.data = data.into();
+    store.save_checkpoint(&checkpoint).unwrap();
+    store.close();
+    disk.restarted()
+}
+
+async fn sleep_ms(ms: u64) {
+    smol::Timer::after(std::time::Duration::from_millis(ms)).await;
+}
+
+#[test]
+fn a_newer_programs_checkpoint_costs_nothing_until_that_program_is_back() {
+    smol::block_on(async {
+        let disk = MemDisk::new(1);
+        let (site, _) = Site::open_on(disk.clone(), small()).unwrap();
+        let tp = topic(&site, "a").await.partition(0);
+        let text = "x".repeat(10_000);
+        for _ in 0..60 {
+            append(&site, tp, &[&text]).await;
+        }
+        site.stop().await;
+
+        let disk = change_version(&disk, |version| version + 1);
+        let (site, _) = Site::open_on(disk.clone(), small()).unwrap();
+        let refused = site.ensure_topic("b").await.unwrap_err();
+        assert_eq!(refused, TopicError::Refused(Refused::ReadOnly));
+        let status = site.status();
+        assert!(!status.ready);
+        assert_eq!(status.alarms[0].code, "storage.readonly", "{status:?}");
+        // Long enough for upkeep to take what it believes to be dead.
+        sleep_ms(500).await;
+        site.stop().await;
+
+        let disk = change_version(&disk, |version| version - 1);
+        let (site, _) = Site::open_on(disk, small()).unwrap();
+        let marks = site.marks(tp).unwrap();
+        assert_eq!((marks.start, marks.committed_end), (0, 60));
+        let (mut next, mut found) = (0, 0);
+        while next < 60 {
+            let some = texts(&site, tp, next).await;
+            found += some.len();
+            next = some.last().unwrap().0 + 1;
+        }
+        assert_eq!(found, 60, "every record is still there");
         site.stop().await;
     });
 }

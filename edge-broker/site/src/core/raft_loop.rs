@@ -31,12 +31,13 @@ impl<T> SiteCore<T> {
         self.next_intake = self.next_intake.max(self.intake_seen());
         self.table = std::sync::Arc::new(super::topic::table(&self.state));
         self.out.push_back(Output::Topics(self.table.clone()));
-        self.out.push_back(Output::Starts(self.state.starts()));
         self.clock.mends_changed = true;
         self.report_damage(now, &opened.recovery);
         if self.halted.is_some() {
+            // No starts: a state that is not complete would call other topics' records dead.
             return;
         }
+        self.out.push_back(Output::Starts(self.state.starts()));
         let window = self.window(&opened);
         let config = self.raft_config();
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -459,13 +460,7 @@ impl<T> SiteCore<T> {
 
     /// Apply stops here: nothing is skipped, nothing more is taken, what is there can be read.
     pub(super) fn halt(&mut self, error: ApplyError, now: Now) {
-        let fix = "run the newer program again, or move the data folder away to start anew";
-        self.raise(
-            now,
-            "storage.readonly",
-            format!("apply stopped: {error}"),
-            fix,
-        );
+        self.raise(now, "storage.readonly", error.to_string(), error.fix());
         self.halted = Some(error);
         self.leads = false;
         self.refuse_pending(&Refused::ReadOnly);

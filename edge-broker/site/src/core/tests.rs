@@ -535,6 +535,64 @@ fn a_newer_programs_entry_stops_everything_but_reading() {
 }
 
 #[test]
+fn a_core_that_stopped_asks_for_no_time() {
+    let recovery = Recovery {
+        hard_state: HardState {
+            term: 1,
+            vote: 0,
+            commit: 1,
+        },
+        last_index: 1,
+        proven_index: 1,
+        terms: vec![(1, 1)],
+        ..recovery()
+    };
+    let mut config = config();
+    config.voters = vec![7, 8, 9];
+    let mut driver = Driver::open(config, recovery, vec![entry(frame(7, &[&[99]]))]);
+    driver.pass(10_000);
+    assert_eq!(driver.core.deadline_ms(driver.now), None);
+}
+
+#[test]
+fn a_newer_programs_checkpoint_stops_everything_and_its_records_stay() {
+    let mut newer = State::default().encode().to_vec();
+    newer[0] += 1;
+    let checkpoint = Checkpoint {
+        index: 5,
+        term: 1,
+        data: newer.into(),
+    };
+    let recovery = Recovery {
+        checkpoint: Some(checkpoint),
+        first_index: 6,
+        last_index: 6,
+        proven_index: 6,
+        terms: vec![(6, 1)],
+        ..recovery()
+    };
+    let now = Now::default();
+    let mut core: SiteCore<u32> = SiteCore::open(config(), recovery, now);
+    assert_eq!(core.replay_wants(), None);
+    core.start(now);
+    let usage = Usage {
+        append_bytes_left: 1 << 30,
+        ..Usage::default()
+    };
+    core.handle_disk_report(now, usage);
+    core.handle_stop(now);
+    while let Some(output) = core.poll_output() {
+        // Starts would say that every record there is belongs to nobody.
+        assert!(matches!(output, Output::Topics(_)), "{output:?}");
+    }
+    assert!(!core.is_ready() && core.is_idle());
+    let alarm = core.alarms().next().unwrap();
+    assert_eq!(alarm.code, "storage.readonly");
+    assert!(alarm.message.contains("checkpoint"), "{alarm:?}");
+    assert!(alarm.fix.contains("install the version"), "{alarm:?}");
+}
+
+#[test]
 fn a_checkpoint_follows_a_slice_of_log() {
     let mut config = config();
     config.site.store.slice_bytes = 100_000;

@@ -222,9 +222,19 @@ fn a_checkpoint_is_the_state() {
     world.batch(1, 0, 10);
     world.control(&created(2, "b"));
     let bytes = world.state.encode();
-    assert_eq!(State::decode(&bytes), Some(world.state));
-    assert_eq!(State::decode(&[]), None);
-    assert_eq!(State::decode(&bytes[..bytes.len() - 1]), None);
+    assert_eq!(State::decode(&bytes), Ok(world.state));
+    assert!(State::decode(&[]).is_err());
+    assert!(State::decode(&bytes[..bytes.len() - 1]).is_err());
+}
+
+#[test]
+fn what_a_newer_program_added_to_a_checkpoint_is_not_read_past() {
+    let mut bytes = World::new().state.encode().to_vec();
+    bytes.push(0);
+    assert_eq!(
+        State::decode(&bytes),
+        Err(UnknownCheckpoint { version: VERSION })
+    );
 }
 
 #[test]
@@ -260,7 +270,7 @@ fn a_checkpoint_of_an_older_program_is_read_and_one_cut_short_is_not() {
     let mut world = World::new();
     world.batch(1, 0, 3);
     let older = [vec![VERSION], postcard::to_stdvec(&world.state).unwrap()].concat();
-    assert_eq!(State::decode(&older), Some(world.state.clone()));
+    assert_eq!(State::decode(&older), Ok(world.state.clone()));
 
     let trust = crate::clock::ClockTrust::Unset;
     world.control(&Control::Clock {
@@ -279,6 +289,6 @@ fn a_checkpoint_of_an_older_program_is_read_and_one_cut_short_is_not() {
     world.control(&Control::Link { used });
     assert_eq!(world.state.link.bytes(), 22);
     let stored = world.state.encode();
-    assert_eq!(State::decode(&stored), Some(world.state.clone()));
-    assert_eq!(State::decode(&stored[..stored.len() - 1]), None);
+    assert_eq!(State::decode(&stored), Ok(world.state.clone()));
+    assert!(State::decode(&stored[..stored.len() - 1]).is_err());
 }
