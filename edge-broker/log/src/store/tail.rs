@@ -1,0 +1,71 @@
+//! The tail: what recovery found behind the durable mark, until it is copied to a new slice.
+//!
+//! That it can be read proves nothing, so until then it is served from memory and nothing is
+//! appended behind it. Called when a store is opened, before an append, and by `upkeep`.
+
+use super::Store;
+use crate::copy::{self, Plan};
+use crate::scan::Found;
+use crate::{Disk, DiskError};
+
+/// A start tries so often to copy the end of the log; after that upkeep does.
+const TAIL_ATTEMPTS: usize = 3;
+
+impl<D: Disk> Store<D> {
+    /// Takes what recovery found behind the durable mark. While it cannot be copied, it is served
+    /// from memory.
+    pub(crate) fn adopt_tail(&mut self, tail: Vec<Found>, leftovers: Vec<u64>) {
+        self.shared
+            .set_tail(tail.iter().map(Found::entry).collect());
+        self.tail = tail;
+        self.leftovers = leftovers;
+        for _ in 0..TAIL_ATTEMPTS {
+            match self.save_tail() {
+                Ok(()) => return self.remove_leftovers(),
+                Err(error) => log::error!("the end of the log is not copied yet: {error}"),
+            }
+        }
+    }
+
+    fn remove_leftovers(&mut self) {
+        for number in std::mem::take(&mut self.leftovers) {
+            self.upkeep.remove_later(number);
+        }
+    }
+
+    /// Copies it. The original counts until the copy is complete.
+    pub(crate) fn save_tail(&mut self) -> Result<(), DiskError> {
+        let Some(last) = self.tail.last() else {
+            return Ok(());
+        };
+        let mark = last.mark();
+        let plan = Plan {
+            number: self.next_number,
+            store_id: self.identity.current().store_id,
+            continues: self.durable.sequence,
+            covers: mark.sequence,
+            replaces: Vec::new(),
+            reduced: false,
+            voids_from: u64::MAX,
+            void_from: u64::MAX,
+        };
+        self.next_number += 1;
+        let mut tail = self.tail.iter().cloned().map(Ok);
+        let copied = copy::write(&self.shared.disk, &plan, &mut tail)?;
+        let Some((summary, _)) = copied else {
+            return Ok(());
+        };
+        let file_bytes = self.shared.disk.slice_bytes(plan.number);
+        let mut catalog = self.shared.catalog_mut();
+        catalog.void_before(plan.number, summary.voids_from);
+        catalog.last_index = mark.index;
+        catalog.add(plan.number, summary, None, file_bytes);
+        drop(catalog);
+        self.room.grow(file_bytes);
+        self.durable = mark;
+        self.tail = Vec::new();
+        self.shared.set_tail(Vec::new());
+        self.remove_leftovers();
+        Ok(())
+    }
+}
