@@ -23,6 +23,18 @@ struct Staged {
     stored_bytes: u64,
 }
 
+impl Staged {
+    /// The durable mark, once it is synced.
+    fn mark(&self) -> Mark {
+        Mark {
+            sequence: self.place.sequence,
+            crc: self.crc,
+            index: self.place.index,
+            term: self.place.term,
+        }
+    }
+}
+
 const RETRY_MS_MIN: u64 = 1000;
 const RETRY_MS_MAX: u64 = 60_000;
 
@@ -82,6 +94,7 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
+    /// Entries follow each other and what is there; anything else is the caller's mistake.
     fn check_order(&self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
         let follows = |pair: &[Entry]| pair[1].index == pair[0].index + 1;
@@ -111,6 +124,7 @@ impl<D: Disk> Store<D> {
         fits.count().max(1)
     }
 
+    /// Writes a run; where that fails, once more in a new slice.
     fn persist_run(&mut self, run: &[Entry]) -> Result<(), PersistError> {
         let bytes: u64 = run.iter().map(|entry| entry.data.len() as u64).sum();
         if let Some(cause) = self.room.refuses(bytes) {
@@ -134,6 +148,7 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// What the caller is told, and when it may try again.
     pub(super) fn refused(&mut self, error: &DiskError) -> PersistError {
         if *error == DiskError::Full {
             self.room.note_full();
@@ -228,6 +243,7 @@ impl<D: Disk> Store<D> {
         synced
     }
 
+    /// Takes a run that is synced into the catalog and moves the durable mark behind it.
     fn commit_run(&mut self, run: &[Entry], staged: &[Staged]) {
         let Some(active) = self.active.as_mut() else {
             return;
@@ -261,18 +277,7 @@ impl<D: Disk> Store<D> {
         }
         drop(catalog);
         if let Some(last) = staged.last() {
-            let FramePlace {
-                sequence,
-                index,
-                term,
-                ..
-            } = last.place;
-            self.durable = Mark {
-                sequence,
-                crc: last.crc,
-                index,
-                term,
-            };
+            self.durable = last.mark();
         }
     }
 }
