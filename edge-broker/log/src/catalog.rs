@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::slice_index::{BatchPlace, FramePlace, SliceIndex, SpanRecord, Summary};
+use crate::slice_index::{BatchPlace, FramePlace, SliceIndex, SpanRecord, Summary, note_frame};
 use crate::{EntryKind, PartitionSpan, SliceInfo, TopicPartition};
 
 /// One slice.
@@ -419,42 +419,5 @@ fn lookup(entry: &SliceEntry) -> Lookup {
         number: entry.number,
         place: entry.summary.first_sequence,
         void_from: entry.summary.void_from,
-    }
-}
-
-/// Keeps a growing slice's summary up to date.
-pub fn note_frame(summary: &mut Summary, frame: &FramePlace, stored_bytes: u64) {
-    if summary.first_sequence == 0 {
-        summary.first_sequence = frame.sequence;
-    }
-    summary.last_sequence = frame.sequence;
-    summary.voids_from = summary.voids_from.min(frame.index);
-    summary.first_index = match summary.first_index {
-        0 => frame.index,
-        first => first.min(frame.index),
-    };
-    summary.last_index = frame.index;
-    summary.payload_bytes += stored_bytes;
-    let void = summary
-        .terms
-        .partition_point(|(first, _)| *first < frame.index);
-    summary.terms.truncate(void);
-    if summary
-        .terms
-        .last()
-        .is_none_or(|(_, term)| *term != frame.term)
-    {
-        summary.terms.push((frame.index, frame.term));
-    }
-}
-
-/// A summary before its first frame.
-pub fn empty_summary(store_id: u64, continues: u64) -> Summary {
-    Summary {
-        store_id,
-        continues,
-        voids_from: u64::MAX,
-        void_from: u64::MAX,
-        ..Summary::default()
     }
 }

@@ -7,7 +7,7 @@
 use crate::scan::{Found, SliceHeader};
 use crate::slice_index::{self, SliceIndex, Summary};
 use crate::value;
-use crate::{Disk, DiskError, Slice, catalog};
+use crate::{Disk, DiskError, Slice};
 
 /// What the copy is to be.
 #[derive(Clone, Debug)]
@@ -61,14 +61,14 @@ fn write_slice<D: Disk>(
     let slice = disk.create_slice(plan.number)?;
     disk.replace_file(&copy_file(plan.number), &header.encode())?;
     slice.put(0, &header.encode())?;
-    let mut summary = catalog::empty_summary(plan.store_id, plan.continues);
+    let mut summary = slice_index::empty_summary(plan.store_id, plan.continues);
     let mut index = SliceIndex::default();
     let mut scratch = Vec::new();
     for frame in frames {
         let frame = frame?;
         value::encode(&mut scratch, frame.sequence, &frame.envelope, &frame.data);
         slice.put(frame.sequence, &scratch)?;
-        catalog::note_frame(&mut summary, &frame.place(), scratch.len() as u64);
+        slice_index::note_frame(&mut summary, &frame.place(), scratch.len() as u64);
         index.push(frame.place(), frame.envelope.kind, &frame.data, |_, _| {});
     }
     slice.sync()?;

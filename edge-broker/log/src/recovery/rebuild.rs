@@ -12,10 +12,10 @@ use std::sync::Arc;
 use super::Recovering;
 use super::inventory::remove;
 use super::piece::{Content, Piece};
-use crate::catalog::{self, Catalog};
+use crate::catalog::Catalog;
 use crate::copy::{self, Plan};
 use crate::scan::Found;
-use crate::slice_index::{SliceIndex, Summary};
+use crate::slice_index::{self, SliceIndex, Summary};
 use crate::store::Active;
 use crate::{Disk, DiskError, Slice, value};
 
@@ -225,7 +225,7 @@ impl<D: Disk> Built<D> {
             if !std::mem::replace(&mut listed, true) {
                 let summary = Summary {
                     first_sequence: frame.sequence,
-                    ..catalog::empty_summary(frame.envelope.store_id, frame.envelope.previous)
+                    ..slice_index::empty_summary(frame.envelope.store_id, frame.envelope.previous)
                 };
                 let index = Some(SliceIndex::default());
                 self.catalog.add(number, summary, index, file_bytes);

@@ -9,10 +9,9 @@
 //! each group of entries.
 
 use super::Store;
-use crate::catalog;
 use crate::identity::{Identity, Mark};
 use crate::scan::SliceHeader;
-use crate::slice_index::{FramePlace, SliceIndex, Summary};
+use crate::slice_index::{self, FramePlace, SliceIndex, Summary};
 use crate::value::{self, Envelope};
 use crate::{Disk, DiskError, Durable, Entry, HardState, PersistError, Slice};
 
@@ -255,7 +254,7 @@ impl<D: Disk> Store<D> {
             let store_id = self.identity.current().store_id;
             let summary = Summary {
                 first_sequence: first.place.sequence,
-                ..catalog::empty_summary(store_id, active.continues)
+                ..slice_index::empty_summary(store_id, active.continues)
             };
             catalog.add(active.number, summary, Some(SliceIndex::default()), 0);
             active.listed = true;
