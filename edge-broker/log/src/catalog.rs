@@ -3,7 +3,11 @@
 //! Small: a sealed slice costs its summary, not its index. The store changes it under a lock held
 //! for microseconds; readers look places up and read the disk without the lock.
 
+mod terms;
+
 use std::collections::{BTreeMap, HashMap};
+
+pub use terms::join_terms;
 
 use crate::slice_index::{BatchPlace, FramePlace, SliceIndex, SpanRecord, Summary, note_frame};
 use crate::{EntryKind, PartitionSpan, SliceInfo, TopicPartition};
@@ -255,44 +259,6 @@ impl Catalog {
             .map(lookup)
     }
 
-    /// The term of an entry, or of the nearest before it.
-    pub fn term_at(&self, index: u64) -> u64 {
-        let entry =
-            self.slices.values().rev().find(|s| {
-                s.summary.first_index <= index && s.summary.first_index <= s.last_index()
-            });
-        let terms = entry.map_or(&[][..], |entry| &entry.summary.terms);
-        terms
-            .iter()
-            .rev()
-            .find(|(first, _)| *first <= index)
-            .map_or(0, |(_, term)| *term)
-    }
-
-    /// (first index, term) of each run of one term, from `first_index` on.
-    pub fn terms(&self) -> Vec<(u64, u64)> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for entry in self.slices.values() {
-            let last = entry.last_index();
-            let live = entry
-                .summary
-                .terms
-                .iter()
-                .filter(|(first, _)| *first <= last);
-            for (first, term) in live {
-                if runs.last().is_none_or(|(_, last)| last != term) {
-                    runs.push((*first, *term));
-                }
-            }
-        }
-        let before = runs.partition_point(|(first, _)| *first <= self.first_index);
-        runs.drain(..before.saturating_sub(1));
-        if let Some(run) = runs.first_mut() {
-            run.0 = run.0.max(self.first_index);
-        }
-        runs
-    }
-
     /// Of each slice, the bytes of its live batches and of all its batches, given where each
     /// partition starts; a part that is cut by a start counts by its share of offsets.
     pub fn live_bytes(&self, starts: &BTreeMap<TopicPartition, i64>) -> BTreeMap<u64, LiveBytes> {
@@ -381,20 +347,6 @@ impl Part {
             .max(0);
         (u128::from(self.bytes) * live as u128 / offsets.max(1) as u128) as u64
     }
-}
-
-/// Adds entries to runs of terms; they take the place of what the runs have from there on.
-pub fn join_terms(
-    mut runs: Vec<(u64, u64)>,
-    entries: impl Iterator<Item = (u64, u64)>,
-) -> Vec<(u64, u64)> {
-    for (index, term) in entries {
-        runs.truncate(runs.partition_point(|(first, _)| *first < index));
-        if runs.last().is_none_or(|(_, last)| *last != term) {
-            runs.push((index, term));
-        }
-    }
-    runs
 }
 
 fn grow_part(parts: &mut Vec<Part>, slice: u64, batch: &BatchPlace) {
