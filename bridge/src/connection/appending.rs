@@ -18,21 +18,29 @@ use crate::hub::Hub;
 use crate::routes::Decision;
 use crate::session::{Close, Outcome};
 
-/// What keeps the connection from taking the next publish.
-pub(super) enum Waiting {
-    /// The site has no room for an append.
-    Room {
-        append: Pin<Box<dyn Future<Output = Result<Ticket, Refused>> + Send>>,
-        sent: Sent,
-    },
-    /// A topic has to be created first.
-    Topic {
-        created: Pin<Box<dyn Future<Output = Result<Arc<Topic>, TopicError>> + Send>>,
-        publish: Publish,
-        /// `None` = the topic of retained messages.
-        decision: Option<Decision>,
-    },
+/// What keeps the connection from taking the next publish. Both at once are possible: a publish
+/// needs a topic, and for those before it the site has no room.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) room: Option<Box<AwaitedRoom>>,
+    pub(super) topic: Option<Box<AwaitedTopic>>,
 }
+
+/// An append for which the site has no room; `batches` come after it.
+pub(super) struct AwaitedRoom {
+    pub(super) append: Pin<Box<dyn Future<Output = Result<Ticket, Refused>> + Send>>,
+    pub(super) sent: Sent,
+}
+
+/// A publish whose topic has to be created first; it comes after `batches`.
+pub(super) struct AwaitedTopic {
+    pub(super) created: Creation,
+    pub(super) publish: Publish,
+    /// `None` = the topic of retained messages.
+    pub(super) decision: Option<Decision>,
+}
+
+pub(super) type Creation = Pin<Box<dyn Future<Output = Result<Arc<Topic>, TopicError>> + Send>>;
 
 /// What has to be known about an append when it is spent.
 pub(super) struct Sent {
@@ -57,7 +65,8 @@ const UNDER_WAY_COUNT_MAX: usize = 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn is_blocked(&self) -> bool {
-        self.waiting.is_some() || !self.batches.is_empty()
+        let Waiting { room, topic } = &self.waiting;
+        room.is_some() || topic.is_some() || !self.batches.is_empty()
     }
 
     /// Nothing more is taken off what was received.
@@ -68,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Hands gathered publishes to the site, in order, until it has no room.
     pub(super) fn append_batches(&mut self, now_ms: u64) -> Polled {
         let mut progress = false;
-        while self.waiting_for_room().is_none()
+        while self.waiting.room.is_none()
             && let Some(batch) = self.batches.pop_front()
         {
             progress = true;
@@ -94,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(TryAppendError::Busy(request)) => {
                     let site = self.hub.site.clone();
                     let append = Box::pin(async move { site.append(request).await });
-                    self.waiting = Some(Waiting::Room { append, sent });
+                    self.waiting.room = Some(Box::new(AwaitedRoom { append, sent }));
                 }
                 Err(TryAppendError::Refused(refused)) => {
                     self.spent(now_ms, &sent, Err(refused))?;
@@ -102,10 +111,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         Ok(progress)
-    }
-
-    fn waiting_for_room(&self) -> Option<()> {
-        matches!(self.waiting, Some(Waiting::Room { .. })).then_some(())
     }
 
     fn under_way(&mut self, ticket: Ticket, sent: Sent) {
@@ -124,43 +129,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// What we waited for came: room, or a topic.
+    /// What we waited for came: room, or a topic. Room first: what waits for it is older.
     pub(super) fn poll_waiting(&mut self, cx: &mut Context, now_ms: u64) -> Polled {
-        match self.waiting.take() {
-            None => self.append_batches(now_ms),
-            Some(Waiting::Room { mut append, sent }) => match append.as_mut().poll(cx) {
-                Poll::Pending => {
-                    self.waiting = Some(Waiting::Room { append, sent });
-                    Ok(false)
-                }
-                Poll::Ready(Ok(ticket)) => {
-                    self.under_way(ticket, sent);
-                    self.append_batches(now_ms).map(|_| true)
-                }
-                Poll::Ready(Err(refused)) => {
-                    self.spent(now_ms, &sent, Err(refused))?;
-                    self.append_batches(now_ms).map(|_| true)
-                }
-            },
-            Some(Waiting::Topic {
-                mut created,
-                publish,
-                decision,
-            }) => match created.as_mut().poll(cx) {
-                Poll::Pending => {
-                    self.waiting = Some(Waiting::Topic {
-                        created,
-                        publish,
-                        decision,
-                    });
-                    Ok(false)
-                }
-                Poll::Ready(outcome) => {
-                    self.topic_came(now_ms, publish, decision, outcome)?;
-                    Ok(true)
-                }
-            },
+        let mut progress = self.poll_room(cx, now_ms)?;
+        progress |= self.append_batches(now_ms)?;
+        progress |= self.poll_topic(cx, now_ms)?;
+        Ok(progress)
+    }
+
+    fn poll_room(&mut self, cx: &mut Context, now_ms: u64) -> Polled {
+        let Some(mut waiting) = self.waiting.room.take() else {
+            return Ok(false);
+        };
+        match waiting.append.as_mut().poll(cx) {
+            Poll::Pending => {
+                self.waiting.room = Some(waiting);
+                return Ok(false);
+            }
+            Poll::Ready(Ok(ticket)) => self.under_way(ticket, waiting.sent),
+            Poll::Ready(Err(refused)) => self.spent(now_ms, &waiting.sent, Err(refused))?,
         }
+        Ok(true)
+    }
+
+    fn poll_topic(&mut self, cx: &mut Context, now_ms: u64) -> Polled {
+        let Some(mut waiting) = self.waiting.topic.take() else {
+            return Ok(false);
+        };
+        let Poll::Ready(outcome) = waiting.created.as_mut().poll(cx) else {
+            self.waiting.topic = Some(waiting);
+            return Ok(false);
+        };
+        let AwaitedTopic {
+            publish, decision, ..
+        } = *waiting;
+        self.topic_came(now_ms, publish, decision, outcome)?;
+        Ok(true)
     }
 
     fn topic_came(

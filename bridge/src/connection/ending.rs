@@ -7,8 +7,9 @@ use edge_site::Refused;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
-use super::appending::{UnderWay, Waiting};
+use super::appending::{AwaitedRoom, UnderWay, Waiting};
 use super::reading::read_some;
+use crate::codec::packet::QoS;
 use crate::hub::lock;
 use crate::session::{Cause, Close};
 
@@ -53,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             crate::publish::publish(&hub, will, self.session.client_id()).await;
         }
         hub.unregister(&self.mailbox);
-        self.settle_retained().await;
+        self.settle().await;
     }
 
     async fn hold_for_repeating(&mut self, close: &Close) {
@@ -154,14 +155,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         smol::future::or(work, timeout).await;
     }
 
-    /// The index of retained messages wants to know how the last appends ended.
-    async fn settle_retained(&mut self) {
-        if let Some(Waiting::Room { append, sent }) = self.waiting.take() {
+    /// What found no room in time is counted where nobody sends it again, and the index of
+    /// retained messages wants to know how the last appends ended.
+    async fn settle(&mut self) {
+        let Waiting { room, topic } = std::mem::take(&mut self.waiting);
+        if topic.is_some_and(|waiting| waiting.publish.qos == QoS::AtMostOnce) {
+            self.hub.shed(None, 1);
+        }
+        if let Some(waiting) = room {
+            let AwaitedRoom { append, sent } = *waiting;
             // Not appended yet, and now it never will be.
             drop(append);
+            self.shed(&sent.sheddable);
             self.hub.settle(&sent.retained, &Err(Refused::Stopping));
         }
-        for batch in self.batches.drain(..) {
+        for batch in std::mem::take(&mut self.batches) {
+            self.shed(&batch.sheddable);
             self.hub.settle(&batch.retained, &Err(Refused::Stopping));
         }
         for UnderWay { ticket, sent } in self.under_way.drain(..) {

@@ -3,7 +3,6 @@
 //! The socket is read while acknowledgements wait. When the site has no room the socket waits,
 //! too, but pings that are already here are answered.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use bytes::BytesMut;
 use edge_site::Pressure;
 use smol::io::{AsyncRead, AsyncWrite};
 
-use super::appending::Waiting;
+use super::appending::{AwaitedTopic, Creation};
 use super::intake::{Missing, unpinned};
 use super::{Connection, Polled};
 use crate::codec::packet::{Publish, QoS};
@@ -161,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     pub(super) fn wait_for_topic(&mut self, publish: Publish, missing: Missing) {
         let hub = self.hub.clone();
-        let (created, decision): (Pin<Box<dyn Future<Output = _> + Send>>, _) = match missing {
+        let (created, decision): (Creation, _) = match missing {
             Missing::Retained => (
                 Box::pin(async move { hub.create_retained_topic().await }),
                 None,
@@ -174,11 +173,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 )
             }
         };
-        self.waiting = Some(Waiting::Topic {
+        self.waiting.topic = Some(Box::new(AwaitedTopic {
             created,
             publish,
             decision,
-        });
+        }));
     }
 
     fn subscribe(&mut self, granted: &[Subscription]) {

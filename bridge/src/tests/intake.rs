@@ -1,6 +1,6 @@
 //! What clients publish: stored, acknowledged in order, routed, never twice, never lost.
 
-use edge_site::AckLevel;
+use edge_site::{AckLevel, SiteConfig, TopicWhenFull};
 
 use super::client::{Door, connect, frame, publish, text};
 use crate::RouteConfig;
@@ -247,4 +247,57 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     let door = Door::reopen(door.close(), |_| {});
     let expected: Vec<String> = (0..20).map(|n| n.to_string()).collect();
     assert_eq!(payloads(&door.records("mqtt")), expected);
+}
+
+/// Where the queue of the site takes one append, and what is relaxed stays in it for a second.
+fn door_with_a_short_queue() -> Door {
+    let site_config = SiteConfig {
+        queue_count_max: 1,
+        commit_interval_ms_relaxed: 1000,
+        ..SiteConfig::default()
+    };
+    let mut config = Door::config();
+    config.routes = vec![
+        RouteConfig {
+            filter: "new/+".to_owned(),
+            topic: "new.{1}".to_owned(),
+            ..Default::default()
+        },
+        RouteConfig {
+            filter: "fast/#".to_owned(),
+            topic: "fast".to_owned(),
+            ack: AckLevel::Memory,
+            ..Default::default()
+        },
+        RouteConfig {
+            filter: "kept/#".to_owned(),
+            topic: "kept".to_owned(),
+            when_full: TopicWhenFull::Refuse,
+            ..Default::default()
+        },
+    ];
+    Door::on_site(tempfile::tempdir().unwrap(), site_config, config)
+}
+
+/// A publish waits for its topic and those before it for room: both waits have their end.
+#[test]
+fn a_publish_to_a_new_topic_behind_a_full_queue_is_stored_and_acknowledged_in_order() {
+    let door = door_with_a_short_queue();
+    let mut client = door.client("dev7");
+    let mut filler = door.client("filler");
+    filler.throw(0x30, "a", "takes the queue");
+    filler.expect_alive();
+    let topics = ["old/a", "new/1", "new/2", "old/b", "new/1"];
+    let bytes = topics.iter().zip(1..);
+    let bytes = bytes.map(|(topic, pkid)| publish(4, 0x32, topic, pkid, &[b'0' + pkid as u8]));
+    client.send(&bytes.collect::<Vec<_>>().concat());
+    for pkid in 1..=5 {
+        client.expect(&[0x40, 2, 0, pkid]);
+    }
+    assert_eq!(
+        payloads(&door.records("mqtt")),
+        ["takes the queue", "1", "4"]
+    );
+    assert_eq!(payloads(&door.records("new.1")), ["2", "5"]);
+    assert_eq!(payloads(&door.records("new.2")), ["3"]);
 }
