@@ -87,7 +87,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn finish_appends(&mut self) {
         let work = std::future::poll_fn(|cx| {
             let now_ms = self.hub.now_ms();
-            let _ = self.poll_waiting(cx, now_ms);
+            // Again while something moves: only what was polled to no avail wakes us.
+            while self.poll_waiting(cx, now_ms).unwrap_or(true) {}
             if self.is_blocked() {
                 Poll::Pending
             } else {

@@ -301,3 +301,26 @@ fn a_publish_to_a_new_topic_behind_a_full_queue_is_stored_and_acknowledged_in_or
     assert_eq!(payloads(&door.records("new.1")), ["2", "5"]);
     assert_eq!(payloads(&door.records("new.2")), ["3"]);
 }
+
+/// Three levels are three appends, and nobody but their connection wakes the second and third.
+#[test]
+fn what_waits_for_room_when_its_client_says_good_bye_is_stored() {
+    let door = door_with_a_short_queue();
+    let mut client = door.client("dev7");
+    let mut filler = door.client("filler");
+    filler.throw(0x30, "a", "takes the queue");
+    filler.expect_alive();
+    let topics = ["a", "fast/a", "kept/a"].iter().zip(1..);
+    let bytes = topics.map(|(topic, pkid)| publish(4, 0x32, topic, pkid, &[b'0' + pkid as u8]));
+    client.send(&[bytes.collect::<Vec<_>>().concat(), vec![0xe0, 0]].concat());
+    while client.try_packet().is_some() {}
+    for _ in 0..40 {
+        if payloads(&door.records("kept")) == ["3"] {
+            assert_eq!(payloads(&door.records("mqtt")), ["takes the queue", "1"]);
+            assert_eq!(payloads(&door.records("fast")), ["2"]);
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("the third message is not in the log");
+}
