@@ -93,5 +93,5 @@ fn copy_file(number: u64) -> String {
 /// What a slice is a copy of; `None` when it is none.
 pub fn load_header<D: Disk>(disk: &D, number: u64) -> Option<SliceHeader> {
     let bytes = disk.read_file(&copy_file(number), usize::MAX).ok()??;
-    SliceHeader::decode(&bytes)
+    SliceHeader::decode(bytes)
 }

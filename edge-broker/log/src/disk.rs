@@ -1,14 +1,17 @@
 //! The small trait between the store and what keeps its bytes.
 //!
 //! Two implementations: [`SledDisk`](crate::SledDisk), real folders with one sled Db per slice, and
-//! [`MemDisk`](crate::sim::MemDisk), the twin that forgets, tears and lies by a seed.
+//! [`MemDisk`](crate::sim::MemDisk), the twin that forgets, tears and lies by a seed. What a stored
+//! value is they do not know: that it is whole, and whose, is checked by those who read it.
 
 use crate::DiskError;
 
 /// A folder that holds slices and plain files.
 pub trait Disk: Send + Sync + Sized + 'static {
-    /// One slice.
+    /// A slice that is written.
     type Slice: Slice;
+    /// A slice that nobody writes any more.
+    type Closed: ClosedSlice;
 
     /// Numbers of the slices that exist.
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError>;
@@ -20,19 +23,14 @@ pub trait Disk: Send + Sync + Sized + 'static {
     fn open_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
     /// Opens a slice that nobody writes any more, for reading only: it costs no thread, no cache
     /// and no write, and works on a full disk.
-    fn read_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
+    fn read_slice(&self, number: u64) -> Result<Self::Closed, DiskError>;
     /// Makes all of a closed slice durable.
     fn seal_slice(&self, number: u64) -> Result<(), DiskError>;
-    /// Every stored value that can be found without opening the slice, with its place; in any
-    /// order, some perhaps twice, some perhaps damaged.
-    fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError>;
-    /// The value at such a place, perhaps with more behind it. Opening the slice moves the values.
-    fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError>;
     /// Size of a slice's files.
     fn slice_bytes(&self, number: u64) -> u64;
-    /// Removes a closed slice.
+    /// Removes a slice; who reads it may fail from then on.
     fn remove_slice(&self, number: u64) -> Result<(), DiskError>;
-    /// Moves a closed slice aside; returns where to.
+    /// Moves a slice aside, likewise; returns where to.
     fn quarantine_slice(&self, number: u64) -> Result<String, DiskError>;
 
     /// Reads a plain file, at most its first `bytes_max` bytes.
@@ -82,6 +80,36 @@ pub trait Slice: Send + Sync + 'static {
     fn prove(&self) -> Result<(), DiskError>;
     /// Size of the slice's files.
     fn bytes(&self) -> u64;
+}
+
+/// A slice that nobody writes any more: its bytes, by place. What lies where they say themselves.
+pub trait ClosedSlice: Send + Sync + 'static {
+    /// Shows every place where a value may begin, with what lies there: all of the value if one is
+    /// there, perhaps with more behind it. `found` answers how many bytes of it are a value, 0 =
+    /// none; what is inside of a value is not shown. In any order, some values perhaps twice.
+    fn find_values(
+        &self,
+        unreadable: Unreadable,
+        found: &mut dyn FnMut(u64, &[u8]) -> usize,
+    ) -> Result<(), DiskError>;
+    /// So many bytes from a place on; fewer at the end.
+    fn read_at(
+        &self,
+        unreadable: Unreadable,
+        place: u64,
+        bytes: usize,
+    ) -> Result<Vec<u8>, DiskError>;
+    /// Size of the slice's files.
+    fn bytes(&self) -> u64;
+}
+
+/// What bytes are that the disk cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// An error: what cannot be read now is not gone.
+    IsError,
+    /// Zero, so that what is around them can be saved.
+    IsZero,
 }
 
 /// The longest value: above it sled writes unsynced files of its own.

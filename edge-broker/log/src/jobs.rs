@@ -9,7 +9,7 @@ use crate::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameHeader, item_places};
 use crate::scan::{self, Found};
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex, Summary};
-use crate::value::{self, FLAG_REDUCED};
+use crate::value::{self, FLAG_REDUCED, Values};
 use crate::{Checkpoint, Disk, DiskError, LostRange, TopicPartition, checkpoint, identity};
 
 /// A piece of work. Numbers of new slices are given by the store.
@@ -179,21 +179,19 @@ fn remove<D: Disk>(
         let index = shared.index(*older)?;
         slice_index::store(&shared.disk, *older, summary, &index)?;
     }
-    if !shared.shut(number) {
+    if !shared.close(number) {
         return Err(busy(number));
     }
-    let removed = shared.disk.remove_slice(number);
-    shared.reopen(number);
-    removed.map(|()| Outcome::Removed)
+    shared.disk.remove_slice(number)?;
+    Ok(Outcome::Removed)
 }
 
 fn quarantine<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, DiskError> {
-    if !shared.shut(number) {
+    if !shared.close(number) {
         return Err(busy(number));
     }
-    let moved = shared.disk.quarantine_slice(number);
-    shared.reopen(number);
-    moved.map(|name| Outcome::Quarantined { name })
+    let name = shared.disk.quarantine_slice(number)?;
+    Ok(Outcome::Quarantined { name })
 }
 
 /// Copies everything that can be read of a slice, frame by frame. What its index names and nobody
@@ -231,8 +229,8 @@ fn rescue<D: Disk>(
     })
 }
 
-/// Copies the frames that count and can be read: from the raw bytes, which spares a slice that is
-/// not to be trusted another opening; through sled what is not found there.
+/// Copies the frames that count and can be read, from the raw bytes: what an engine says of a slice
+/// that is not to be trusted is asked only for what is not found there, and only while it is open.
 fn copy_readable<D: Disk>(
     shared: &Shared<D>,
     source: &Source,
@@ -251,7 +249,7 @@ fn copy_readable<D: Disk>(
         let raw = scanned.read(&shared.disk, source.number, sequence);
         let found = raw.or_else(|_| {
             let slice = shared.slice(source.number)?;
-            read_frame(&*slice, sequence)
+            read_frame(&slice, sequence)
         });
         match found {
             Err(DiskError::Damaged(_)) => None,
@@ -265,20 +263,20 @@ fn copy_readable<D: Disk>(
     )
 }
 
-fn read_frame<S: crate::Slice>(slice: &S, sequence: u64) -> Result<Found, DiskError> {
-    let stored = value::read_frame(&|sequence, part| slice.get(sequence, part), sequence)?;
+fn read_frame(values: &impl Values, sequence: u64) -> Result<Found, DiskError> {
+    let stored = value::read_frame(values, sequence)?;
     let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
     Ok(Found::new(sequence, stored.ok_or_else(gone)?))
 }
 
-fn read_all<'a, S: crate::Slice>(
-    slice: &'a S,
+fn read_all<'a, V: Values>(
+    values: &'a V,
     index: &'a SliceIndex,
-) -> impl Iterator<Item = Result<Found, DiskError>> + use<'a, S> {
+) -> impl Iterator<Item = Result<Found, DiskError>> + use<'a, V> {
     index
         .frames
         .iter()
-        .map(|frame| read_frame(slice, frame.sequence))
+        .map(|frame| read_frame(values, frame.sequence))
 }
 
 fn lost_frames(number: u64, known: &SliceIndex, found: Option<&SliceIndex>) -> Option<LostRange> {
@@ -396,7 +394,7 @@ fn rewrite<D: Disk>(
                 true
             }
         };
-        let frames = read_all(&**slice, index).filter(alive);
+        let frames = read_all(slice, index).filter(alive);
         frames.filter_map(|frame| frame.map(|frame| reduce(frame, starts)).transpose())
     });
     let copied = copy::write(&shared.disk, &plan, &mut frames)?;

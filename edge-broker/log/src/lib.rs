@@ -22,6 +22,8 @@ mod error;
 mod frame;
 mod identity;
 mod jobs;
+mod opened;
+mod pool;
 mod reader;
 mod recovery;
 mod report;
@@ -37,7 +39,7 @@ mod upkeep;
 mod value;
 
 pub use config::StoreConfig;
-pub use disk::{Disk, Slice, VALUE_BYTES_MAX};
+pub use disk::{ClosedSlice, Disk, Slice, Unreadable, VALUE_BYTES_MAX};
 pub use entry::{Checkpoint, Entry, EntryKind, HardState, TopicId, TopicPartition};
 pub use error::{DiskError, FrameError, OpenError, PersistError, ReadError};
 pub use frame::{
@@ -48,5 +50,5 @@ pub use reader::Reader;
 pub use report::{
     Durable, LostRange, Maintained, PartitionSpan, Recovery, SliceInfo, SyncTimes, Usage,
 };
-pub use sled_disk::{SledDisk, SledSlice};
+pub use sled_disk::{SledDisk, SledFile, SledSlice};
 pub use store::Store;

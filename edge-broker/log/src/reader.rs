@@ -12,7 +12,7 @@ use crate::catalog::Lookup;
 use crate::shared::Shared;
 use crate::slice_index::{BatchPlace, FramePlace, SliceIndex};
 use crate::value;
-use crate::{Disk, DiskError, Entry, EntryKind, ReadError, Slice, TopicPartition};
+use crate::{Disk, DiskError, Entry, EntryKind, ReadError, TopicPartition};
 
 /// Reads records and entries. Clones share everything. Calls block on the disk.
 pub struct Reader<D: Disk> {
@@ -179,7 +179,7 @@ impl<D: Disk> Reader<D> {
         let bytes = self
             .shared
             .slice(number)
-            .and_then(|slice| value::read_range(&*slice, sequence, start, len))
+            .and_then(|slice| value::read_range(&slice, sequence, start, len))
             .map_err(|error| self.failed(number, error))?;
         RecordBatch::parse_stored(Bytes::from(bytes))
             .map_err(|error| ReadError::Damaged(format!("batch in slice {number}: {error}")))
@@ -250,7 +250,7 @@ impl<D: Disk> Reader<D> {
 
     fn entry(&self, number: u64, frame: &FramePlace) -> Result<Entry, ReadError> {
         let stored = self.shared.slice(number).and_then(|slice| {
-            value::read_frame(&|sequence, part| slice.get(sequence, part), frame.sequence)?
+            value::read_frame(&slice, frame.sequence)?
                 .ok_or_else(|| DiskError::Damaged(format!("write {} is gone", frame.sequence)))
         });
         let stored = stored.map_err(|error| self.failed(number, error))?;

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Mark;
 use crate::slice_index::FramePlace;
-use crate::value::{self, Envelope, Stored, VALUE_HEAD_BYTES};
-use crate::{Disk, DiskError, Entry};
+use crate::value::{self, Envelope, Stored, Value, Values};
+use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable, VALUE_BYTES_MAX};
 
 /// What every slice begins with, under write sequence 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,9 +42,12 @@ impl SliceHeader {
     }
 
     /// Reads it back.
-    pub fn decode(value: &[u8]) -> Option<SliceHeader> {
-        value::check(value, 0, 0).ok()?;
-        postcard::from_bytes(&value[VALUE_HEAD_BYTES..]).ok()
+    pub fn decode(value: Vec<u8>) -> Option<SliceHeader> {
+        SliceHeader::of(&value::check(value, 0, 0).ok()?)
+    }
+
+    fn of(value: &Value) -> Option<SliceHeader> {
+        postcard::from_bytes(value.payload()).ok()
     }
 }
 
@@ -88,6 +91,15 @@ impl Found {
         }
     }
 
+    /// The same without its data.
+    fn meta(&self) -> Meta {
+        Meta {
+            sequence: self.sequence,
+            envelope: self.envelope,
+            crc: self.crc,
+        }
+    }
+
     /// Where it lies.
     pub fn place(&self) -> FramePlace {
         FramePlace {
@@ -128,8 +140,12 @@ impl Scanned {
 
     /// Reads a frame again.
     pub fn read<D: Disk>(&self, disk: &D, number: u64, sequence: u64) -> Result<Found, DiskError> {
-        let get = |sequence, part| get(disk, number, &self.places, sequence, part);
-        let stored = value::read_frame(&get, sequence)?;
+        self.read_from(&disk.read_slice(number)?, sequence)
+    }
+
+    fn read_from<C: ClosedSlice>(&self, slice: &C, sequence: u64) -> Result<Found, DiskError> {
+        let places = &self.places;
+        let stored = value::read_frame(&Salvage { slice, places }, sequence)?;
         let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
         Ok(Found::new(sequence, stored.ok_or_else(gone)?))
     }
@@ -150,55 +166,50 @@ impl Scanned {
     }
 }
 
-fn get<D: Disk>(
-    disk: &D,
-    number: u64,
-    places: &BTreeMap<(u64, u32), u64>,
-    sequence: u64,
-    part: u32,
-) -> Result<Option<Vec<u8>>, DiskError> {
-    let Some(place) = places.get(&(sequence, part)) else {
-        return Ok(None);
-    };
-    let mut bytes = disk.value_at(number, *place)?;
-    if let Some(head) = value::check_prefix(&bytes) {
-        bytes.truncate(VALUE_HEAD_BYTES + head.payload_bytes);
+/// The values of a slice that may be damaged.
+struct Salvage<'a, C> {
+    slice: &'a C,
+    places: &'a BTreeMap<(u64, u32), u64>,
+}
+
+impl<C: ClosedSlice> Values for Salvage<'_, C> {
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
+        let Some(place) = self.places.get(&(sequence, part)) else {
+            return Ok(None);
+        };
+        let read = self
+            .slice
+            .read_at(Unreadable::IsZero, *place, VALUE_BYTES_MAX)?;
+        value::check(read, sequence, part).map(Some)
     }
-    Ok(Some(bytes))
 }
 
 /// Looks a slice through.
 pub fn scan<D: Disk>(disk: &D, number: u64) -> Result<Scanned, DiskError> {
+    let slice = disk.read_slice(number)?;
     let mut scanned = Scanned::default();
-    disk.find_values(number, &mut |place, value| {
-        // A torn value still tells that its write was begun.
-        let sequence = value::sequence_of(value).unwrap_or(0);
-        scanned.last_sequence = scanned.last_sequence.max(sequence);
-        if let Some(head) = value::check_prefix(value) {
-            scanned.places.insert((head.sequence, head.part), place);
-        }
+    slice.find_values(Unreadable::IsZero, &mut |place, bytes| {
+        let Some(head) = value::check_prefix(bytes) else {
+            return 0;
+        };
+        scanned.last_sequence = scanned.last_sequence.max(head.sequence);
+        scanned.places.insert((head.sequence, head.part), place);
+        head.value_bytes()
     })?;
-    let header = get(disk, number, &scanned.places, 0, 0)?;
-    scanned.header = header.and_then(|value| SliceHeader::decode(&value));
-    let firsts = scanned
-        .places
+    let places = &scanned.places;
+    let header = Salvage {
+        slice: &slice,
+        places,
+    }
+    .get(0, 0);
+    scanned.header = header?.as_ref().and_then(SliceHeader::of);
+    let firsts = places
         .keys()
         .filter(|(sequence, part)| *sequence > 0 && *part == 0);
     let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();
     for sequence in sequences {
-        match scanned.read(disk, number, sequence) {
-            Ok(Found {
-                sequence,
-                envelope,
-                crc,
-                ..
-            }) => {
-                scanned.frames.push(Meta {
-                    sequence,
-                    envelope,
-                    crc,
-                });
-            }
+        match scanned.read_from(&slice, sequence) {
+            Ok(found) => scanned.frames.push(found.meta()),
             Err(DiskError::Damaged(_)) => {}
             Err(error) => return Err(error),
         }

@@ -1,21 +1,21 @@
 //! What the writer and its readers share: the catalog, and the slices that are open.
 //!
 //! ```text
-//! newest slice ──┐                       ┌── catalog (lock held for microseconds)
-//!                ├── OpenSlices <── get ─┤
-//! others, LRU  ──┘                       └── disk
+//! newest slice ── held ──┐                      ┌── catalog (lock held for microseconds)
+//!                        ├──> Opened <── slice ─┤
+//! others ──────── pool ──┘                      └── disk
 //! ```
-//! Only the newest slice is open with its engine. Any other is opened for reading on demand and
-//! closed when others were used since. No lock is held while a slice is read; the one around
-//! opening is per store, since opening is rare and need not happen twice for one slice. The newest
-//! slice needs none of that: neither its writer nor its readers wait for an older one.
+//! Only the newest slice is open with its engine, and one that was given up until it is copied. Any
+//! other is opened for reading when somebody asks for it, and closed when others were used since.
+//! No lock is held while a slice is opened or read: neither the writer nor a reader waits for one
+//! that another reader needs.
 
-use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use crate::catalog::Catalog;
+use crate::opened::{Closed, Opened};
+use crate::pool::Pool;
 use crate::scan;
 use crate::slice_index::{self, SliceIndex};
 use crate::{Disk, DiskError, Entry};
@@ -24,63 +24,20 @@ use crate::{Disk, DiskError, Entry};
 pub struct Shared<D: Disk> {
     pub disk: D,
     catalog: RwLock<Catalog>,
-    /// The slice that is written; closed by the store only.
+    /// Open with their engine; closed by the store only.
     held: Mutex<Vec<(u64, Arc<D::Slice>)>>,
-    /// Locked before `held` where both are.
-    open: Mutex<OpenSlices<D>>,
-    reopened: Condvar,
-    indexes: Mutex<Lru<Arc<SliceIndex>>>,
+    closed: Pool<Closed<D>>,
+    indexes: Pool<SliceIndex>,
     /// The end of the log while recovery could not write it again; nearly always empty.
     tail: Mutex<Vec<Entry>>,
-}
-
-struct OpenSlices<D: Disk> {
-    recent: Lru<Arc<D::Slice>>,
-    /// Evicted, but perhaps still in a reader's hands.
-    evicted: Vec<(u64, Weak<D::Slice>)>,
-    /// Being moved or removed: nobody may open it now.
-    shut: Vec<u64>,
-}
-
-/// Few things by slice number, the least recently used one going first.
-struct Lru<T> {
-    max: usize,
-    items: Vec<(u64, T)>,
-}
-
-impl<T: Clone> Lru<T> {
-    fn new(max: usize) -> Lru<T> {
-        Lru {
-            max: max.max(1),
-            items: Vec::new(),
-        }
-    }
-
-    fn get(&mut self, number: u64) -> Option<T> {
-        let at = self.items.iter().position(|(held, _)| *held == number)?;
-        let item = self.items.remove(at);
-        self.items.push(item);
-        self.items.last().map(|(_, item)| item.clone())
-    }
-
-    /// Adds one; returns the one that had to go.
-    fn put(&mut self, number: u64, item: T) -> Option<(u64, T)> {
-        self.items.push((number, item));
-        (self.items.len() > self.max).then(|| self.items.remove(0))
-    }
-
-    fn remove(&mut self, number: u64) -> Option<T> {
-        let at = self.items.iter().position(|(held, _)| *held == number)?;
-        Some(self.items.remove(at).1)
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A read takes this long at most before a slice is shut some other time.
-const SHUT_WAIT_MS_MAX: usize = 2000;
+/// A read takes this long at most before a slice is closed some other time.
+const CLOSE_WAIT_MS_MAX: usize = 2000;
 
 impl<D: Disk> Shared<D> {
     /// Nothing open yet.
@@ -89,13 +46,8 @@ impl<D: Disk> Shared<D> {
             disk,
             catalog: RwLock::new(catalog),
             held: Mutex::default(),
-            open: Mutex::new(OpenSlices {
-                recent: Lru::new(slices_open_max),
-                evicted: Vec::new(),
-                shut: Vec::new(),
-            }),
-            reopened: Condvar::new(),
-            indexes: Mutex::new(Lru::new(slices_open_max)),
+            closed: Pool::new(slices_open_max),
+            indexes: Pool::new(slices_open_max),
             tail: Mutex::new(Vec::new()),
         }
     }
@@ -130,19 +82,16 @@ impl<D: Disk> Shared<D> {
         tail.unwrap_or_else(|| self.catalog().last_index)
     }
 
-    /// Keeps a slice open until [`shut`](Shared::shut).
+    /// Keeps a slice open until [`close`](Shared::close) or [`let_go`](Shared::let_go).
     pub fn hold(&self, number: u64, slice: Arc<D::Slice>) {
         lock(&self.held).push((number, slice));
     }
 
     /// Lets go of a slice that is written no more; from now on it is only read.
     pub fn let_go(&self, number: u64) {
-        let mut held = lock(&self.held);
-        let at = held.iter().position(|(held, _)| *held == number);
-        let Some((_, slice)) = at.map(|at| held.swap_remove(at)) else {
+        let Some(slice) = self.take_held(number) else {
             return;
         };
-        drop(held);
         if !self.disk.background() {
             return;
         }
@@ -154,95 +103,57 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// Closes a slice and keeps readers waiting until [`reopen`](Shared::reopen); false when a
-    /// reader did not let go of it.
-    pub fn shut(&self, number: u64) -> bool {
-        lock(&self.open).shut.push(number);
-        for _ in 0..SHUT_WAIT_MS_MAX {
-            if self.release(number) {
+    fn take_held(&self, number: u64) -> Option<Arc<D::Slice>> {
+        let mut held = lock(&self.held);
+        let at = held.iter().position(|(held, _)| *held == number)?;
+        Some(held.swap_remove(at).1)
+    }
+
+    /// Closes a slice that is to go and is in the catalog no more; false when a reader did not let
+    /// go of its engine in time. Readers that know where its values lie may go on.
+    pub fn close(&self, number: u64) -> bool {
+        self.closed.remove(number);
+        self.indexes.remove(number);
+        let Some(slice) = self.take_held(number) else {
+            return true;
+        };
+        for _ in 0..CLOSE_WAIT_MS_MAX {
+            // Nobody can have come since it is not held.
+            if Arc::strong_count(&slice) == 1 {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.reopen(number);
+        self.hold(number, slice);
         false
     }
 
-    /// Lets readers open the slice again.
-    pub fn reopen(&self, number: u64) {
-        let mut open = lock(&self.open);
-        open.shut.retain(|shut| *shut != number);
-        drop(open);
-        self.reopened.notify_all();
-    }
-
-    fn release(&self, number: u64) -> bool {
-        let mut slices = Vec::new();
-        let mut open = lock(&self.open);
-        slices.extend(open.recent.remove(number));
-        lock(&self.held).retain(|(held, slice)| {
-            if *held == number {
-                slices.push(Arc::clone(slice));
-            }
-            *held != number
-        });
-        let weak = slices.iter().map(|slice| (number, Arc::downgrade(slice)));
-        open.evicted.extend(weak);
-        drop(open);
-        // Closing one syncs it: appends and reads of other slices do not wait for that.
-        drop(slices);
-        let mut open = lock(&self.open);
-        open.evicted.retain(|(_, slice)| slice.strong_count() > 0);
-        lock(&self.indexes).remove(number);
-        !open.evicted.iter().any(|(evicted, _)| *evicted == number)
-    }
-
     /// A slice, opened if need be.
-    pub fn slice(&self, number: u64) -> Result<Arc<D::Slice>, DiskError> {
-        let held = lock(&self.held)
-            .iter()
-            .find(|(held, _)| *held == number)
-            .cloned();
-        if let Some((_, slice)) = held {
-            return Ok(slice);
+    pub fn slice(&self, number: u64) -> Result<Opened<D>, DiskError> {
+        let held = lock(&self.held);
+        if let Some((_, slice)) = held.iter().find(|(held, _)| *held == number) {
+            return Ok(Opened::Written(Arc::clone(slice)));
         }
-        let shut = |open: &mut OpenSlices<D>| open.shut.contains(&number);
-        let open = self.reopened.wait_while(lock(&self.open), shut);
-        let mut open = open.unwrap_or_else(PoisonError::into_inner);
-        if let Some(slice) = open.recent.get(number) {
-            return Ok(slice);
+        drop(held);
+        let mut fresh = false;
+        let slice = self.closed.get(number, || {
+            fresh = true;
+            Closed::open(&self.disk, number)
+        })?;
+        if fresh && self.catalog().get(number).is_none() {
+            // It went meanwhile, and nobody else would let go of its file.
+            self.closed.remove(number);
         }
-        let evicted = open.evicted.iter().find(|(held, _)| *held == number);
-        let slice = match evicted.and_then(|(_, slice)| slice.upgrade()) {
-            Some(slice) => slice,
-            None => Arc::new(self.disk.read_slice(number)?),
-        };
-        open.evicted
-            .retain(|(held, slice)| *held != number && slice.strong_count() > 0);
-        if let Some((old, slice)) = open.recent.put(number, Arc::clone(&slice)) {
-            let weak = Arc::downgrade(&slice);
-            drop(slice);
-            if weak.strong_count() > 0 {
-                open.evicted.push((old, weak));
-            }
-        }
-        Ok(slice)
+        Ok(Opened::Closed(slice))
     }
 
     /// The index of a sealed slice: from memory, from its file, or by scanning it.
     pub fn index(&self, number: u64) -> Result<Arc<SliceIndex>, DiskError> {
-        if let Some(index) = lock(&self.indexes).get(number) {
-            return Ok(index);
-        }
-        let index = match slice_index::load(&self.disk, number) {
-            Some(index) => index,
-            None => self.rebuild_index(number)?,
-        };
-        let index = Arc::new(index);
-        let mut indexes = lock(&self.indexes);
-        indexes.remove(number);
-        indexes.put(number, Arc::clone(&index));
-        Ok(index)
+        self.indexes
+            .get(number, || match slice_index::load(&self.disk, number) {
+                Some(index) => Ok(index),
+                None => self.rebuild_index(number),
+            })
     }
 
     fn rebuild_index(&self, number: u64) -> Result<SliceIndex, DiskError> {

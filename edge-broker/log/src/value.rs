@@ -17,7 +17,7 @@
 
 use bytes::Buf;
 
-use crate::{DiskError, EntryKind, Slice, VALUE_BYTES_MAX};
+use crate::{DiskError, EntryKind, VALUE_BYTES_MAX};
 
 /// Begins every value; salvage looks for it.
 pub const MAGIC: [u8; 4] = *b"eLg1";
@@ -189,24 +189,45 @@ pub fn check_prefix(bytes: &[u8]) -> Option<ValueHead> {
     (checksum(value) == head.crc).then_some(head)
 }
 
-/// The write that a value says it belongs to, whole or not.
-pub fn sequence_of(bytes: &[u8]) -> Option<u64> {
-    let mut rest = bytes.strip_prefix(&MAGIC)?;
-    (rest.len() >= 8).then(|| rest.get_u64_le())
+impl ValueHead {
+    /// Length of the whole value.
+    pub fn value_bytes(&self) -> usize {
+        VALUE_HEAD_BYTES + self.payload_bytes
+    }
 }
 
-/// Checks that a stored value is whole and the one that was asked for; returns its checksum.
-pub fn check(value: &[u8], sequence: u64, part: u32) -> Result<u32, DiskError> {
-    match check_prefix(value) {
-        Some(head)
-            if head.sequence == sequence
-                && head.part == part
-                && value.len() == VALUE_HEAD_BYTES + head.payload_bytes =>
-        {
-            Ok(head.crc)
+/// A value that was read and is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    bytes: Vec<u8>,
+    crc: u32,
+}
+
+impl Value {
+    /// What is in it.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[VALUE_HEAD_BYTES..]
+    }
+}
+
+/// Checks that what was read begins with the value that was asked for, whole.
+pub fn check(mut bytes: Vec<u8>, sequence: u64, part: u32) -> Result<Value, DiskError> {
+    match check_prefix(&bytes) {
+        Some(head) if head.sequence == sequence && head.part == part => {
+            bytes.truncate(head.value_bytes());
+            Ok(Value {
+                bytes,
+                crc: head.crc,
+            })
         }
         _ => Err(DiskError::Damaged(format!("write {sequence} part {part}"))),
     }
+}
+
+/// Where values are read from.
+pub trait Values {
+    /// One value, checked.
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError>;
 }
 
 /// A whole write, read and checked.
@@ -218,22 +239,18 @@ pub struct Stored {
 }
 
 /// Reads a whole write; `None` when its first value does not exist.
-pub fn read_frame(
-    get: &dyn Fn(u64, u32) -> Result<Option<Vec<u8>>, DiskError>,
-    sequence: u64,
-) -> Result<Option<Stored>, DiskError> {
-    let Some(first) = get(sequence, 0)? else {
+pub fn read_frame(values: &impl Values, sequence: u64) -> Result<Option<Stored>, DiskError> {
+    let Some(first) = values.get(sequence, 0)? else {
         return Ok(None);
     };
-    let mut crc = crc32c::crc32c(&check(&first, sequence, 0)?.to_le_bytes());
-    let envelope = Envelope::decode(&first[VALUE_HEAD_BYTES..])?;
+    let mut crc = crc32c::crc32c(&first.crc.to_le_bytes());
+    let envelope = Envelope::decode(first.payload())?;
     let mut data = Vec::with_capacity(envelope.data_bytes as usize);
-    data.extend_from_slice(&first[VALUE_HEAD_BYTES + ENVELOPE_BYTES..]);
+    data.extend_from_slice(&first.payload()[ENVELOPE_BYTES..]);
     for part in 1..envelope.parts() {
-        let value = get(sequence, part)?
-            .ok_or_else(|| DiskError::Damaged(format!("write {sequence} lacks part {part}")))?;
-        crc = crc32c::crc32c_append(crc, &check(&value, sequence, part)?.to_le_bytes());
-        data.extend_from_slice(&value[VALUE_HEAD_BYTES..]);
+        let value = part_of(values, sequence, part)?;
+        crc = crc32c::crc32c_append(crc, &value.crc.to_le_bytes());
+        data.extend_from_slice(value.payload());
     }
     if data.len() != envelope.data_bytes as usize {
         return Err(DiskError::Damaged(format!(
@@ -247,9 +264,14 @@ pub fn read_frame(
     }))
 }
 
+fn part_of(values: &impl Values, sequence: u64, part: u32) -> Result<Value, DiskError> {
+    let lacks = || DiskError::Damaged(format!("write {sequence} lacks part {part}"));
+    values.get(sequence, part)?.ok_or_else(lacks)
+}
+
 /// Reads `start..start + len` of a write's entry data, checking only the values it lies in.
-pub fn read_range<S: Slice>(
-    slice: &S,
+pub fn read_range(
+    values: &impl Values,
     sequence: u64,
     start: usize,
     len: usize,
@@ -257,11 +279,8 @@ pub fn read_range<S: Slice>(
     let (first, end) = (start + ENVELOPE_BYTES, start + ENVELOPE_BYTES + len);
     let mut out = Vec::with_capacity(len);
     for part in first / PAYLOAD_BYTES_MAX..end.div_ceil(PAYLOAD_BYTES_MAX) {
-        let value = slice
-            .get(sequence, part as u32)?
-            .ok_or_else(|| DiskError::Damaged(format!("write {sequence} lacks part {part}")))?;
-        check(&value, sequence, part as u32)?;
-        let payload = &value[VALUE_HEAD_BYTES..];
+        let value = part_of(values, sequence, part as u32)?;
+        let payload = value.payload();
         let from = first
             .saturating_sub(part * PAYLOAD_BYTES_MAX)
             .min(payload.len());

@@ -14,6 +14,7 @@
 //! Here is what a test asks of the disk; what is on it and what a cut does to it is in the modules
 //! below. Simulations here and in edge-site use it.
 
+mod closed;
 mod contents;
 mod disk;
 mod power_cut;
@@ -22,6 +23,7 @@ mod slice;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use closed::MemClosed;
 use contents::{Contents, crashed};
 pub use slice::MemSlice;
 

@@ -2,4 +2,4 @@
 
 mod mem_disk;
 
-pub use mem_disk::{Faults, MemDisk, MemSlice, MemStats};
+pub use mem_disk::{Faults, MemClosed, MemDisk, MemSlice, MemStats};

@@ -21,6 +21,7 @@ use std::time::Instant;
 use rustix::fs::FlockOperation;
 
 use crate::{Disk, DiskError, StoreConfig};
+pub use raw::SledFile;
 pub use slice::SledSlice;
 
 /// A data folder, locked by this process while it lives.
@@ -111,6 +112,7 @@ fn lock(dir: &Path) -> Result<File, DiskError> {
 
 impl Disk for SledDisk {
     type Slice = SledSlice;
+    type Closed = SledFile;
 
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError> {
         let path = self.dir.join("slices");
@@ -135,20 +137,12 @@ impl Disk for SledDisk {
         SledSlice::open(&self.slice_dir(number), self.cache_bytes)
     }
 
-    fn read_slice(&self, number: u64) -> Result<SledSlice, DiskError> {
-        SledSlice::read(&self.slice_dir(number))
+    fn read_slice(&self, number: u64) -> Result<SledFile, DiskError> {
+        SledFile::open(&self.slice_dir(number))
     }
 
     fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
         slice::seal(&self.slice_dir(number))
-    }
-
-    fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
-        raw::find_values(&self.slice_dir(number), found)
-    }
-
-    fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError> {
-        raw::value_at(&self.slice_dir(number), place)
     }
 
     fn slice_bytes(&self, number: u64) -> u64 {

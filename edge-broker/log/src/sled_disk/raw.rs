@@ -1,37 +1,77 @@
 //! sled's file without sled: our values in it name and check themselves.
 //!
-//! Slices that nobody writes any more are read here. Opening a damaged file with sled may cut it
-//! short, so a slice that was not closed in order is looked through here first. Also the read past
-//! every cache that proves a new slice.
+//! Slices that nobody writes any more are read here: an open Db of 16 MB keeps all of it in memory
+//! (sled evicts a page only after 64 accesses to its 256th of the cache) and opening one reads and
+//! writes; here a read costs what it reads. Opening a damaged file with sled may cut it short, so a
+//! slice that was not closed in order is looked through here first. Also the read past every cache
+//! that proves a new slice.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, Mode, OFlags};
 
+use super::files::folder_bytes;
 use super::io_error;
 use crate::value;
-use crate::{DiskError, VALUE_BYTES_MAX};
+use crate::{ClosedSlice, DiskError, Unreadable, VALUE_BYTES_MAX};
 
 const WINDOW_BYTES: usize = 1 << 20;
 const BLOCK_BYTES: usize = 4096;
 
-/// Finds every place where one of our values begins. What cannot be read is passed over.
-pub fn find_values(path: &Path, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
-    let db = path.join("db");
-    let file = File::open(&db).map_err(io_error("open", &db))?;
-    walk(&file, read_around_errors, found).map_err(io_error("read", &db))
+/// A slice's `db` file, for reading only.
+pub struct SledFile {
+    file: File,
+    path: PathBuf,
 }
 
-/// Fills a window from a place in the file on; less at the end of the file.
-type ReadWindow = fn(&File, &mut [u8], u64) -> std::io::Result<usize>;
+impl SledFile {
+    /// Opens the file of the slice in a folder.
+    pub fn open(slice: &Path) -> Result<SledFile, DiskError> {
+        let path = slice.join("db");
+        let file = File::open(&path).map_err(io_error("open", &path))?;
+        Ok(SledFile { file, path })
+    }
+}
 
-fn walk(file: &File, read: ReadWindow, found: &mut dyn FnMut(u64, &[u8])) -> std::io::Result<()> {
+impl ClosedSlice for SledFile {
+    fn find_values(
+        &self,
+        unreadable: Unreadable,
+        found: &mut dyn FnMut(u64, &[u8]) -> usize,
+    ) -> Result<(), DiskError> {
+        walk(&self.file, unreadable, found).map_err(io_error("read", &self.path))
+    }
+
+    fn read_at(
+        &self,
+        unreadable: Unreadable,
+        place: u64,
+        bytes: usize,
+    ) -> Result<Vec<u8>, DiskError> {
+        let mut to = vec![0; bytes];
+        let len = read(&self.file, unreadable, &mut to, place);
+        to.truncate(len.map_err(io_error("read", &self.path))?);
+        Ok(to)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.file
+            .metadata()
+            .map_or_else(|_| folder_bytes(&self.path), |meta| meta.len())
+    }
+}
+
+fn walk(
+    file: &File,
+    unreadable: Unreadable,
+    found: &mut dyn FnMut(u64, &[u8]) -> usize,
+) -> std::io::Result<()> {
     let mut window = vec![0; WINDOW_BYTES + VALUE_BYTES_MAX];
     let mut place = 0;
     loop {
-        let len = read(file, &mut window, place)?;
+        let len = read(file, unreadable, &mut window, place)?;
         let bytes = &window[..len];
         let mut at = 0;
         while let Some(next) = find(&bytes[at..], &value::MAGIC) {
@@ -39,20 +79,25 @@ fn walk(file: &File, read: ReadWindow, found: &mut dyn FnMut(u64, &[u8])) -> std
             if at >= WINDOW_BYTES {
                 break;
             }
-            match value::check_prefix(&bytes[at..]) {
-                Some(head) => {
-                    let end = at + value::VALUE_HEAD_BYTES + head.payload_bytes;
-                    found(place + at as u64, &bytes[at..end]);
-                    at = end;
-                }
-                None => at += 1,
-            }
+            at += found(place + at as u64, &bytes[at..]).max(1);
         }
         if len < window.len() && at < WINDOW_BYTES {
             return Ok(());
         }
         // A value that began in this window was seen whole; one that begins behind it comes next.
         place += at.clamp(WINDOW_BYTES, WINDOW_BYTES + VALUE_BYTES_MAX) as u64;
+    }
+}
+
+fn read(
+    file: &File,
+    unreadable: Unreadable,
+    window: &mut [u8],
+    place: u64,
+) -> std::io::Result<usize> {
+    match unreadable {
+        Unreadable::IsError => read_window(file, window, place),
+        Unreadable::IsZero => read_around_errors(file, window, place),
     }
 }
 
@@ -85,60 +130,6 @@ fn read_around_errors(file: &File, window: &mut [u8], place: u64) -> std::io::Re
     Ok(len)
 }
 
-/// Where each whole value of a slice lies, sorted by write and part.
-#[derive(Debug, Default)]
-pub struct Places(Vec<Place>);
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    sequence: u64,
-    at: u64,
-    part: u32,
-    len: u16,
-}
-
-impl Place {
-    fn key(&self) -> (u64, u32) {
-        (self.sequence, self.part)
-    }
-}
-
-impl Places {
-    /// Looks a file through. An error of the disk is one: a value that cannot be read now is not
-    /// a value that is gone.
-    pub fn find(file: &File) -> std::io::Result<Places> {
-        let mut places = Vec::new();
-        walk(file, read_window, &mut |at, value| {
-            if let Some(head) = value::check_prefix(value) {
-                let (sequence, part, len) = (head.sequence, head.part, value.len() as u16);
-                places.push(Place {
-                    sequence,
-                    at,
-                    part,
-                    len,
-                });
-            }
-        })?;
-        places.sort_unstable_by_key(Place::key);
-        // sled wrote some more than once; one is enough.
-        places.dedup_by_key(|place| place.key());
-        places.shrink_to_fit();
-        Ok(Places(places))
-    }
-
-    /// Reads a value; the caller checks that it is the one.
-    pub fn read(&self, file: &File, sequence: u64, part: u32) -> std::io::Result<Option<Vec<u8>>> {
-        let found = self.0.binary_search_by_key(&(sequence, part), Place::key);
-        let Ok(found) = found else {
-            return Ok(None);
-        };
-        let mut bytes = vec![0; usize::from(self.0[found].len)];
-        let len = read_window(file, &mut bytes, self.0[found].at)?;
-        bytes.truncate(len);
-        Ok(Some(bytes))
-    }
-}
-
 fn find(bytes: &[u8], what: &[u8; 4]) -> Option<usize> {
     let first = what[0];
     let mut at = 0;
@@ -150,16 +141,6 @@ fn find(bytes: &[u8], what: &[u8; 4]) -> Option<usize> {
         at += 1;
     }
     None
-}
-
-/// The bytes at a place, as many as a value may have.
-pub fn value_at(path: &Path, place: u64) -> Result<Vec<u8>, DiskError> {
-    let db = path.join("db");
-    let file = File::open(&db).map_err(io_error("open", &db))?;
-    let mut bytes = vec![0; VALUE_BYTES_MAX];
-    let len = read_around_errors(&file, &mut bytes, place).map_err(io_error("read", &db))?;
-    bytes.truncate(len);
-    Ok(bytes)
 }
 
 /// Whether the device has what the page cache shows of a file. It is asked past the cache where

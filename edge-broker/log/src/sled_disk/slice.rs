@@ -6,16 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::{folder_bytes, replace, sync_folder};
-use super::raw::{self, Places};
+use super::raw;
 use super::{disk_error, io_error};
 use crate::{DiskError, Slice, VALUE_BYTES_MAX};
 
 /// A slice in a sled Db.
 pub struct SledSlice {
-    /// None in a slice that is only read; taken when the slice is dropped.
+    /// Taken when the slice is dropped.
     db: Option<sled::Db>,
-    /// Where the values lie, in a slice that is only read.
-    places: Places,
     /// Our own handle of sled's `db` file, for the sync that sled does not do.
     file: File,
     path: PathBuf,
@@ -65,22 +63,6 @@ impl SledSlice {
         SledSlice::open_db(path, cache_bytes)
     }
 
-    /// Opens a slice that nobody writes any more, without sled: its values name and check
-    /// themselves, so knowing where they lie is enough. An open Db of 16 MB keeps all of it in
-    /// memory (sled evicts a page only after 64 accesses to its 256th of the cache) and opening
-    /// one reads and writes; here a read costs what it reads.
-    pub fn read(path: &Path) -> Result<SledSlice, DiskError> {
-        let db = path.join("db");
-        let file = File::open(&db).map_err(io_error("open", &db))?;
-        let places = Places::find(&file).map_err(io_error("read", &db))?;
-        Ok(SledSlice {
-            db: None,
-            places,
-            file,
-            path: path.to_path_buf(),
-        })
-    }
-
     fn open_db(path: &Path, cache_bytes: u64) -> Result<SledSlice, DiskError> {
         let db = open_guarded(path, cache_bytes)?;
         let file = fs::OpenOptions::new()
@@ -90,7 +72,6 @@ impl SledSlice {
         let file = file.map_err(io_error("open", path))?;
         Ok(SledSlice {
             db: Some(db),
-            places: Places::default(),
             file,
             path: path.to_path_buf(),
         })
@@ -225,10 +206,6 @@ impl Slice for SledSlice {
     }
 
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError> {
-        if self.db.is_none() {
-            let value = self.places.read(&self.file, sequence, part);
-            return value.map_err(io_error("read", &self.path));
-        }
         self.ask("read", |db| {
             Ok(db.get(key(sequence, part))?.map(|value| value.to_vec()))
         })

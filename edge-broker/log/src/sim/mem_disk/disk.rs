@@ -3,12 +3,14 @@
 //! A store uses it as it does the real one. What a slice does by itself is in `slice`.
 
 use super::MemDisk;
+use super::closed::MemClosed;
 use super::contents::{FileData, SliceData, SyncOutcome, overwrite};
 use super::slice::MemSlice;
 use crate::{Disk, DiskError};
 
 impl Disk for MemDisk {
     type Slice = MemSlice;
+    type Closed = MemClosed;
 
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError> {
         drop(self.live()?);
@@ -49,32 +51,18 @@ impl Disk for MemDisk {
         })
     }
 
-    fn read_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
+    fn read_slice(&self, number: u64) -> Result<MemClosed, DiskError> {
         self.live()?.slice(number)?;
-        Ok(MemSlice {
+        Ok(MemClosed(MemSlice {
             disk: self.clone(),
             number,
-        })
+        }))
     }
 
     fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
         let mut contents = self.live()?;
         contents.slice(number)?;
         contents.step()
-    }
-
-    fn find_values(&self, number: u64, found: &mut dyn FnMut(u64, &[u8])) -> Result<(), DiskError> {
-        for ((sequence, part), value) in &self.live()?.slice(number)?.values {
-            found(sequence << PART_BITS | u64::from(*part), &value.bytes);
-        }
-        Ok(())
-    }
-
-    fn value_at(&self, number: u64, place: u64) -> Result<Vec<u8>, DiskError> {
-        let key = (place >> PART_BITS, (place & ((1 << PART_BITS) - 1)) as u32);
-        let mut contents = self.live()?;
-        let value = contents.slice(number)?.values.get(&key);
-        Ok(value.map_or_else(Vec::new, |value| value.bytes.clone()))
     }
 
     fn slice_bytes(&self, number: u64) -> u64 {
@@ -261,9 +249,6 @@ impl Disk for MemDisk {
         false
     }
 }
-
-/// A value's place is its sequence and, in so many bits, its part.
-const PART_BITS: u32 = 20;
 
 /// What an empty slice occupies.
 const SLICE_OVERHEAD_BYTES: u64 = 4096;

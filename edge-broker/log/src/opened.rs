@@ -1,0 +1,115 @@
+//! A slice to read from: through its engine while it is written, else by the places of its values.
+//!
+//! ```text
+//! newest slice, and one given up until it is copied ── Written ── engine ──┐
+//! every other one ──────────────────────────────────── Closed ─── place ───┴──> value, checked
+//! ```
+//! Nothing that is read here is handed on unchecked. What is open is `shared`'s affair.
+
+use std::sync::Arc;
+
+use crate::value::{self, Value, Values};
+use crate::{ClosedSlice, Disk, DiskError, Slice, Unreadable};
+
+/// A slice to read from.
+pub enum Opened<D: Disk> {
+    /// Through its engine.
+    Written(Arc<D::Slice>),
+    /// By the places of its values.
+    Closed(Arc<Closed<D>>),
+}
+
+impl<D: Disk> Values for Opened<D> {
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
+        match self {
+            Opened::Written(slice) => Written(&**slice).get(sequence, part),
+            Opened::Closed(closed) => closed.get(sequence, part),
+        }
+    }
+}
+
+/// A slice with its engine.
+pub struct Written<'a, S>(pub &'a S);
+
+impl<S: Slice> Values for Written<'_, S> {
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
+        let read = self.0.get(sequence, part)?;
+        read.map(|bytes| value::check(bytes, sequence, part))
+            .transpose()
+    }
+}
+
+/// A slice that nobody writes any more.
+pub struct Closed<D: Disk> {
+    slice: D::Closed,
+    places: Places,
+}
+
+impl<D: Disk> Closed<D> {
+    /// Opens it.
+    pub fn open(disk: &D, number: u64) -> Result<Closed<D>, DiskError> {
+        let slice = disk.read_slice(number)?;
+        let places = Places::find(&slice)?;
+        Ok(Closed { slice, places })
+    }
+}
+
+impl<D: Disk> Values for Closed<D> {
+    fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
+        let Some((at, len)) = self.places.of(sequence, part) else {
+            return Ok(None);
+        };
+        let read = self.slice.read_at(Unreadable::IsError, at, len)?;
+        value::check(read, sequence, part).map(Some)
+    }
+}
+
+/// Where each whole value of a slice lies, sorted by write and part.
+#[derive(Debug, Default)]
+struct Places(Vec<Place>);
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    sequence: u64,
+    at: u64,
+    part: u32,
+    len: u16,
+}
+
+impl Place {
+    fn key(&self) -> (u64, u32) {
+        (self.sequence, self.part)
+    }
+}
+
+impl Places {
+    /// Looks a slice through. An error of the disk is one: a value that cannot be read now is not
+    /// a value that is gone.
+    fn find(slice: &impl ClosedSlice) -> Result<Places, DiskError> {
+        let mut places = Vec::new();
+        slice.find_values(Unreadable::IsError, &mut |at, bytes| {
+            let Some(head) = value::check_prefix(bytes) else {
+                return 0;
+            };
+            places.push(Place {
+                sequence: head.sequence,
+                at,
+                part: head.part,
+                len: head.value_bytes() as u16,
+            });
+            head.value_bytes()
+        })?;
+        places.sort_unstable_by_key(Place::key);
+        // sled wrote some more than once; one is enough.
+        places.dedup_by_key(|place| place.key());
+        places.shrink_to_fit();
+        Ok(Places(places))
+    }
+
+    /// Where a value lies, and how long it is.
+    fn of(&self, sequence: u64, part: u32) -> Option<(u64, usize)> {
+        let found = self.0.binary_search_by_key(&(sequence, part), Place::key);
+        let place = &self.0[found.ok()?];
+        Some((place.at, usize::from(place.len)))
+    }
+}

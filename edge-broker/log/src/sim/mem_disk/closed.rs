@@ -1,0 +1,49 @@
+//! A closed slice on the twin disk: a value's place is made of its write and its part.
+//!
+//! A store uses it as it does a closed slice of the real disk.
+
+use super::slice::MemSlice;
+use crate::{ClosedSlice, DiskError, Slice, Unreadable};
+
+/// A slice of a [`MemDisk`](super::MemDisk) that nobody writes any more.
+pub struct MemClosed(pub(super) MemSlice);
+
+/// Of a place, the bits that are the part.
+const PART_BITS: u32 = 20;
+
+impl ClosedSlice for MemClosed {
+    fn find_values(
+        &self,
+        _: Unreadable,
+        found: &mut dyn FnMut(u64, &[u8]) -> usize,
+    ) -> Result<(), DiskError> {
+        for ((sequence, part), value) in &self.0.disk.live()?.slice(self.0.number)?.values {
+            found(sequence << PART_BITS | u64::from(*part), &value.bytes);
+        }
+        Ok(())
+    }
+
+    fn read_at(
+        &self,
+        unreadable: Unreadable,
+        place: u64,
+        bytes: usize,
+    ) -> Result<Vec<u8>, DiskError> {
+        let (sequence, part) = (place >> PART_BITS, (place & ((1 << PART_BITS) - 1)) as u32);
+        let read = match unreadable {
+            Unreadable::IsError => self.0.get(sequence, part)?,
+            Unreadable::IsZero => {
+                let mut contents = self.0.disk.live()?;
+                let value = contents.slice(self.0.number)?.values.get(&(sequence, part));
+                value.map(|value| value.bytes.clone())
+            }
+        };
+        let mut read = read.unwrap_or_default();
+        read.truncate(bytes);
+        Ok(read)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
