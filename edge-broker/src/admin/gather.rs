@@ -52,6 +52,13 @@ pub fn report(app: &App) -> Report {
         ..Report::default()
     };
     report.alarms = alarms::gather(&site, &central, &report);
+    let known = app.alarms();
+    for alarm in &mut report.alarms {
+        // Some do not know since when they are; then it is since they were met first.
+        let met_ms = known.since_ms(alarm).unwrap_or(alarm.since_ms);
+        alarm.since_ms = alarm.since_ms.min(met_ms);
+    }
+    drop(known);
     sort_alarms(&mut report.alarms);
     report.verdict = verdict(&report, site.ready);
     report

@@ -7,6 +7,7 @@
 //! ```
 //! Started by `serve` once the other parts run. Nothing here is on the way of a message.
 
+mod alarm_log;
 mod alarms;
 pub mod api;
 pub mod client;
@@ -27,7 +28,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bridge::{Bridge, BridgeStats};
@@ -36,6 +37,7 @@ use edge_site::Site;
 use smol::Async;
 
 use crate::failure::Failure;
+use alarm_log::AlarmLog;
 use rates::{Rates, Sample};
 use report::{Doors, Report};
 use service::Door;
@@ -66,6 +68,7 @@ pub struct App {
     facts: Facts,
     started: Instant,
     rates: Mutex<Rates>,
+    alarms: Mutex<AlarmLog>,
     heartbeat_ms: AtomicU64,
     doors: OnceLock<Doors>,
 }
@@ -80,6 +83,7 @@ impl App {
             facts,
             started: Instant::now(),
             rates: Mutex::default(),
+            alarms: Mutex::default(),
             heartbeat_ms: AtomicU64::new(0),
             doors: OnceLock::new(),
         }
@@ -129,9 +133,11 @@ impl App {
 
     /// Poisoning is no reason to stop showing figures.
     fn rates(&self) -> MutexGuard<'_, Rates> {
-        self.rates
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alarms(&self) -> MutexGuard<'_, AlarmLog> {
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now_ms(&self) -> u64 {
@@ -155,6 +161,10 @@ impl App {
         };
         let now_ms = self.now_ms();
         self.rates().handle_sample(now_ms, sample);
+        let alarms = self.report().alarms;
+        for line in self.alarms().handle_alarms(now_ms, &alarms) {
+            log::log!(line.level, "{}", line.text);
+        }
         self.heartbeat_ms.store(now_ms, Ordering::Relaxed);
     }
 }

@@ -8,6 +8,11 @@ use crate::config::units::{show_age, show_count};
 /// Codes that alone do not make a gateway degraded: notes.
 const NOTES: [&str; 1] = ["clock.unsynced"];
 
+/// Whether an alarm is nothing but a note.
+pub fn is_note(code: &str) -> bool {
+    NOTES.contains(&code)
+}
+
 /// Codes that mean that devices are refused.
 const STORAGE_STOPPED: [&str; 3] = ["storage.full", "storage.poisoned", "storage.readonly"];
 
@@ -17,7 +22,7 @@ pub fn sort_alarms(alarms: &mut [Alarm]) {
         code if STORAGE_STOPPED.contains(&code) => 0,
         code if code.starts_with("storage.") => 1,
         code if code.starts_with("central.") => 2,
-        code if NOTES.contains(&code) => 9,
+        code if is_note(code) => 9,
         _ => 3,
     };
     alarms.sort_by_key(|alarm| (rank(alarm), alarm.since_ms));
@@ -25,7 +30,7 @@ pub fn sort_alarms(alarms: &mut [Alarm]) {
 
 /// How it is. `ready`: appends can be stored now. `alarms` sorted.
 pub fn verdict(report: &Report, ready: bool) -> Verdict {
-    let serious = |alarm: &&Alarm| !NOTES.contains(&alarm.code.as_str());
+    let serious = |alarm: &&Alarm| !is_note(&alarm.code);
     let worst = report.alarms.iter().find(serious);
     let (degree, text) = match (worst, ready) {
         (None, true) => (Degree::Ok, all_well(report)),

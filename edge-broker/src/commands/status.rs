@@ -251,7 +251,7 @@ fn topics(topics: &[&Topic]) -> String {
 
 /// Name, since when, what; below it what to do.
 fn alarm_lines(alarm: &Alarm, now_ms: i64) -> String {
-    const INDENT: usize = 38;
+    const INDENT: usize = 42;
     let since = since(alarm.since_ms, now_ms);
     let head = format!("{}   since {since}", alarm.code);
     let mut text = String::new();

@@ -158,11 +158,12 @@ alarms     2.0    14 MB        41   plant.alarms    waiting
 mqtt       210   3.0 GB   182 102   plant.mqtt      waiting
 recipes      0   1.1 MB       168   plant.recipes   PARKED 4 d
 
-central.unreachable   since 09:41 UTC kafka-1.example.com:9093: connection timed out, 388 tries
-                                      check the uplink
-topic.parked   since 2026-11-17       recipes: central refuses Write on plant.recipes to
-                                      edge-north
-                                      grant it, then: edge-broker central retry recipes
+central.unreachable   since 09:41 UTC     kafka-1.example.com:9093: connection timed out, 388
+                                          tries
+                                          check the uplink
+topic.parked   since 2026-11-17           recipes: central refuses Write on plant.recipes to
+                                          edge-north
+                                          grant it, then: edge-broker central retry recipes
 lost 0   shed on purpose 3
   3 of mqtt: qos0_overload   2026-11-21T12:53:00.000Z to 2026-11-21T12:53:00.000Z
 ";
