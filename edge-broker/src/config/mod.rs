@@ -8,6 +8,7 @@
 //! ```
 //! Only this folder knows TOML.
 
+mod across;
 mod check;
 pub mod nearest;
 mod paths;
@@ -181,8 +182,11 @@ impl Config {
             lines: &checked.lines,
         };
         let config = Config::typed(checked.values, source.clone(), &place)?;
-        config.across(&place)?;
-        Ok(config)
+        let problems = config.across(&place);
+        match problems.is_empty() {
+            true => Ok(config),
+            false => Err(Refused { problems }),
+        }
     }
 
     /// Every key with the value that rules, as a commented file.
@@ -222,36 +226,6 @@ impl Config {
             values,
         })
     }
-
-    /// What no single key can be wrong about.
-    fn across(&self, place: &Place<'_>) -> Result<(), Refused> {
-        self.central
-            .validate()
-            .map_err(|error| place.refuse(&error.key, format!("{} {}", error.key, error.reason)))?;
-        self.bridge
-            .check()
-            .map_err(|error| place.refuse("route", error.to_string()))?;
-        let storage = &self.storage;
-        if storage.commit_interval_ms_relaxed < storage.commit_interval_ms_max {
-            let text = "storage.commit_interval_ms_relaxed is below commit_interval_ms_max: QoS 0 \
-                        would be committed before QoS 1";
-            return Err(place.refuse("storage.commit_interval_ms_relaxed", text.into()));
-        }
-        if storage
-            .bytes_max
-            .is_some_and(|bytes| bytes < 4 * storage.slice_bytes)
-        {
-            let text = "storage.bytes_max is too small: it must hold four slices \
-                        (storage.slice_bytes) at least";
-            return Err(place.refuse("storage.bytes_max", text.into()));
-        }
-        // How large the disk is makes no difference to memory.
-        let site = site_config(self, &Disk { bytes: 0 });
-        if let Some(shortage) = site.ok().and_then(|site| site.memory_shares().err()) {
-            return Err(place.refuse("memory.bytes_max", shortage.to_string()));
-        }
-        Ok(())
-    }
 }
 
 /// Finds the line of a key for problems that the check of single values cannot see.
@@ -261,20 +235,17 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn refuse(&self, key: &str, message: String) -> Refused {
+    fn problem(&self, key: &str, message: String) -> Problem {
         let place = match self.lines.get(key) {
             Some(line) => format!("{}:{line}", self.source),
             None => self.source.to_string(),
         };
-        let key = key.to_owned();
-        Refused {
-            problems: vec![Problem {
-                place,
-                key,
-                message,
-                nearest: None,
-                allowed: None,
-            }],
+        Problem {
+            place,
+            key: key.to_owned(),
+            message,
+            nearest: None,
+            allowed: None,
         }
     }
 }
@@ -289,7 +260,10 @@ fn part<T: DeserializeOwned>(
         .cloned()
         .unwrap_or_else(|| Value::Table(Table::new()));
     value.try_into().map_err(|error: toml::de::Error| {
-        place.refuse(section, format!("[{section}]: {}", error.message()))
+        let text = format!("[{section}]: {}", error.message());
+        Refused {
+            problems: vec![place.problem(section, text)],
+        }
     })
 }
 

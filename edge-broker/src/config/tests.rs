@@ -275,3 +275,34 @@ fn a_socket_path_too_long_for_a_socket_moves_out() {
     assert_eq!(moved, socket_path(&long), "a restart finds the same one");
     assert_ne!(moved, socket_path(&long.join("y")));
 }
+
+#[test]
+fn all_that_does_not_fit_is_told_at_once_each_with_its_line() {
+    let refused = read(
+        "[central]\ntopic = \"{nothing}\"\n\
+         [[route]]\nfilter = \"a/#/b\"\n\
+         [[route]]\nfilter = \"b\"\ntopic = \"not a name\"\n\
+         [[mqtt.listener]]\naddress = \"localhost:1883\"\n\
+         [[mqtt.listener]]\naddress = \"localhost:1883\"\n\
+         [storage]\ndir = \"\"\n",
+    );
+    let text = Failure::from(refused.unwrap_err()).to_string();
+    for part in [
+        "gateway.toml:2: central.topic",
+        "gateway.toml:4: route[0].filter must be",
+        "gateway.toml:7: route[1].topic must be",
+        "gateway.toml:11: mqtt.listener[1].address is the address of an earlier listener",
+        "gateway.toml:13: storage.dir is empty",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn routes_that_disagree_are_told_at_the_later_one() {
+    let text = problem(
+        "[[route]]\nfilter = \"a\"\ntopic = \"t\"\npriority = \"high\"\n\
+         [[route]]\nfilter = \"b\"\ntopic = \"t\"\n",
+    );
+    assert!(text.starts_with("gateway.toml:6: routes"), "{text}");
+}
