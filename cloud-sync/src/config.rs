@@ -4,6 +4,7 @@
 //! socket: secrets are read when a connection is made, so a rotated password needs no restart.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use edge_site::Compression;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -103,7 +104,7 @@ pub enum Mechanism {
     /// No SASL.
     #[default]
     None,
-    /// User and password as they are: only over TLS.
+    /// User and password as they are: only over TLS, or to this machine.
     Plain,
     /// RFC 5802 with SHA-256.
     ScramSha256,
@@ -201,8 +202,30 @@ impl CentralConfig {
                 "central.sasl.password_file",
                 "is empty: name a file that holds the password, mode 0600",
             )),
+            Mechanism::Plain if !self.tls.enabled && !self.is_on_this_machine() => {
+                Err(ConfigError::new(
+                    "central.sasl.mechanism",
+                    "PLAIN would send the password readable over the network: set \
+                     central.tls.enabled = true, or use SCRAM-SHA-256 or SCRAM-SHA-512",
+                ))
+            }
             _ => Ok(()),
         }
+    }
+}
+
+impl CentralConfig {
+    /// Nothing goes over a network: a cluster for trials, or a tunnel.
+    fn is_on_this_machine(&self) -> bool {
+        let is_loopback = |host: &str| {
+            let address = host.parse::<IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        let mut hosts = self
+            .bootstrap
+            .iter()
+            .map(|address| split_host_port(address));
+        hosts.all(|host| host.is_ok_and(|(host, _)| is_loopback(&host)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `[central]`: defaults, spellings and refusals.
 #![allow(clippy::unwrap_used)]
 
-use super::{CentralConfig, Mechanism, OnRejected, byte_size, split_host_port};
+use super::{CentralConfig, Mechanism, OnRejected, SaslConfig, byte_size, split_host_port};
 
 fn parse(json: &str) -> Result<CentralConfig, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
@@ -72,6 +72,29 @@ fn sasl_needs_its_user_and_password() {
             .to_string()
             .contains("password_file")
     );
+}
+
+#[test]
+fn a_readable_password_does_not_leave_the_machine() {
+    let mut config = CentralConfig {
+        bootstrap: vec!["kafka.example.com:9092".into()],
+        ..CentralConfig::default()
+    };
+    config.sasl = SaslConfig {
+        mechanism: Mechanism::Plain,
+        user: "u".into(),
+        password_file: "p".into(),
+    };
+    let refused = config.validate().unwrap_err().to_string();
+    assert!(refused.contains("central.tls.enabled = true"), "{refused}");
+    config.bootstrap = vec!["localhost:9092".into(), "[::1]:9092".into()];
+    config.validate().unwrap();
+    config.bootstrap = vec!["kafka.example.com:9092".into()];
+    config.sasl.mechanism = Mechanism::ScramSha256;
+    config.validate().unwrap();
+    config.sasl.mechanism = Mechanism::Plain;
+    config.tls.enabled = true;
+    config.validate().unwrap();
 }
 
 #[test]
