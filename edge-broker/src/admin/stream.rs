@@ -5,7 +5,9 @@
 //!        ▲                                                  nothing left: wait for a commit
 //!        └────────── new partitions and topics ◀────────────┘
 //! ```
-//! Memory is one read per stream: the next one starts when the socket took the last.
+//! Memory is one chunk per stream: the next one is read when the socket took the last.
+
+mod newest;
 
 use std::collections::BTreeSet;
 
@@ -18,6 +20,9 @@ use super::record::{Line, Streamed};
 
 /// Asked of the store at one time.
 const READ_BYTES_MAX: usize = 256 << 10;
+
+/// A chunk of lines ends behind the one that makes it as long as this.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// A batch may not grow beyond this when it is decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
@@ -53,8 +58,10 @@ pub enum Start {
     End,
     /// At this offset.
     Offset(i64),
-    /// So many before the end.
+    /// So many before the end, in each partition.
     Back(i64),
+    /// With the newest so many that fit, over all partitions.
+    Newest(u64),
     /// With the first that is not older than this wall clock.
     Timestamp(i64),
 }
@@ -79,6 +86,8 @@ pub struct Tail {
     known: BTreeSet<TopicPartition>,
     watch: CommitWatch,
     left: u64,
+    /// The partition that is read next, so that all have their turn.
+    turn: usize,
 }
 
 /// Why a tail cannot begin.
@@ -109,10 +118,14 @@ impl Tail {
             known: BTreeSet::new(),
             watch,
             left,
+            turn: 0,
         };
         tail.check_names()?;
         let start = tail.query.start;
         tail.find_partitions(start).await.map_err(TailError::Read)?;
+        if let Start::Newest(count) = start {
+            tail.seek_newest(count).await;
+        }
         Ok(tail)
     }
 
@@ -163,10 +176,16 @@ impl Tail {
         })
     }
 
-    /// One read of each partition that has something.
+    /// One read of each partition that has something, until a chunk is full.
     async fn read_round(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
-        for position in 0..self.cursors.len() {
+        let partitions = self.cursors.len();
+        for turn in self.turn..self.turn + partitions {
+            if out.len() >= CHUNK_BYTES_MAX {
+                break;
+            }
+            let position = turn % partitions;
+            self.turn = (position + 1) % partitions;
             let cursor = &self.cursors[position];
             let Some(marks) = self.site.marks(cursor.partition) else {
                 self.cursors[position].gone = true;
@@ -199,6 +218,9 @@ impl Tail {
             Ok(batches) if batches.is_empty() => self.cursors[position].next = end,
             Ok(batches) => {
                 for batch in batches {
+                    if out.len() >= CHUNK_BYTES_MAX {
+                        break;
+                    }
                     self.take_batch(position, &batch, out);
                 }
             }
@@ -233,6 +255,10 @@ impl Tail {
         match batch.records(DECOMPRESSED_BYTES_MAX) {
             Ok(records) => {
                 for record in records {
+                    if out.len() >= CHUNK_BYTES_MAX {
+                        // The rest of the batch is read again.
+                        return;
+                    }
                     let Ok((offset, record)) = record else {
                         let cursor = &self.cursors[position];
                         failure(
@@ -264,12 +290,21 @@ impl Tail {
             return;
         }
         cursor.next = offset + 1;
-        let fits_key = |key: &String| record.key.as_deref() == Some(key.as_bytes());
         let line = Line::new(&cursor.topic, cursor.partition.partition, offset, record);
-        if self.query.key.as_ref().is_none_or(fits_key) && fits(self.filter.as_ref(), &line) {
+        if self.fits(&line, record) {
             write_line(out, &Streamed::Record(line));
             self.left -= 1;
         }
+    }
+
+    /// Whether key and MQTT topic are what is asked for.
+    fn fits(&self, line: &Line, record: &Record) -> bool {
+        let fits_key = |key: &String| record.key.as_deref() == Some(key.as_bytes());
+        let fits_topic = |filter: &Filter| {
+            let topic = line.header("mqtt.topic");
+            topic.is_some_and(|topic| filter.fits(topic))
+        };
+        self.query.key.as_ref().is_none_or(fits_key) && self.filter.as_ref().is_none_or(fits_topic)
     }
 
     /// Adds cursors for partitions that are not followed yet.
@@ -314,6 +349,7 @@ impl Tail {
             Start::End => end,
             Start::Offset(offset) => offset,
             Start::Back(count) => end.saturating_sub(count).max(first),
+            Start::Newest(_) => end,
             Start::Timestamp(ms) => self
                 .site
                 .offset_for_timestamp(partition, ms)
@@ -336,13 +372,6 @@ impl Cursor {
     fn name(&self) -> String {
         format!("{}[{}]", self.topic, self.partition.partition)
     }
-}
-
-fn fits(filter: Option<&Filter>, line: &Line) -> bool {
-    filter.is_none_or(|filter| {
-        line.header("mqtt.topic")
-            .is_some_and(|topic| filter.fits(topic))
-    })
 }
 
 /// What is gone by retention, and known to be.

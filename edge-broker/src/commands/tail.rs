@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::machine;
 
 /// Without a start, the newest so many are shown first.
-const NEWEST: i64 = 10;
+const NEWEST: u64 = 10;
 
 /// How a message is printed.
 enum Style {
@@ -47,8 +47,15 @@ pub fn run(args: &TailArgs) -> Result<ExitCode, Failure> {
                 return ended(&error);
             }
         }
-        out.flush()
-            .map_or_else(|error| ended(&error), |()| Ok(ExitCode::SUCCESS))
+        match out.flush() {
+            Err(error) => ended(&error),
+            Ok(()) if complete => Ok(ExitCode::SUCCESS),
+            Ok(()) => Err(Failure::new(
+                Exit::IO,
+                "some records could not be read: see the lines above",
+            )
+            .fix("what was lost and what was put aside: edge-broker status")),
+        }
     })
 }
 
@@ -80,10 +87,10 @@ fn start(args: &TailArgs) -> Result<Start, Failure> {
     Ok(match (args.offset, args.count) {
         (Some(back), _) if back < 0 => Start::Back(back.saturating_neg()),
         (Some(offset), _) => Start::Offset(offset),
-        (None, Some(count)) => Start::Back(i64::try_from(count).unwrap_or(i64::MAX)),
+        (None, Some(count)) => Start::Newest(count),
         // With -e and nothing else, whoever asks wants what is there.
         (None, None) if args.exit_at_end => Start::Beginning,
-        (None, None) => Start::Back(NEWEST),
+        (None, None) => Start::Newest(NEWEST),
     })
 }
 
@@ -188,8 +195,8 @@ mod tests {
 
     #[test]
     fn without_a_start_the_newest_are_shown() {
-        assert_eq!(start_of(&[]), Start::Back(10));
-        assert_eq!(start_of(&["-n", "3"]), Start::Back(3));
+        assert_eq!(start_of(&[]), Start::Newest(10));
+        assert_eq!(start_of(&["-n", "3"]), Start::Newest(3));
         assert_eq!(start_of(&["-e"]), Start::Beginning);
         assert_eq!(start_of(&["-n", "3", "--from-beginning"]), Start::Beginning);
         assert_eq!(start_of(&["--offset", "18211"]), Start::Offset(18_211));

@@ -28,9 +28,19 @@ impl House {
     }
 
     async fn append(&self, partition: u32, key: &'static str, value: &'static str) {
+        self.append_at(5, partition, key, value).await;
+    }
+
+    async fn append_at(
+        &self,
+        timestamp_ms: i64,
+        partition: u32,
+        key: &'static str,
+        value: &'static str,
+    ) {
         let topic = self.site.topics().get("t").unwrap().partition(partition);
         let record = Record {
-            timestamp_ms: 5,
+            timestamp_ms,
             key: Some(key.into()),
             value: Some(value.into()),
             headers: Vec::new(),
@@ -182,6 +192,62 @@ fn what_does_not_exist_is_refused_before_anything_is_read() {
             ..Query::default()
         };
         assert!(matches!(open(filter).await, Err(TailError::Filter(_))));
+        house.site.stop().await;
+    });
+}
+
+#[test]
+fn the_newest_are_found_behind_a_filter_and_over_all_partitions() {
+    smol::block_on(async {
+        let house = House::with_partitions(4).await;
+        let mut expected = Vec::new();
+        for number in 0..400_u32 {
+            // The one key in 50 that is asked for, and many that are not.
+            let key = if number % 50 == 7 { "seldom" } else { "often" };
+            let value = &*Box::leak(number.to_string().into_boxed_str());
+            house
+                .append_at(i64::from(number), number % 4, key, value)
+                .await;
+            if key == "seldom" {
+                expected.push(value.to_owned());
+            }
+        }
+        let newest = |count, key: Option<&str>| Query {
+            count: Some(count),
+            key: key.map(str::to_owned),
+            ..from(Start::Newest(count))
+        };
+        let mut shown = house.tail(newest(5, None)).await;
+        shown.sort();
+        assert_eq!(shown, ["395", "396", "397", "398", "399"]);
+        let mut shown = house.tail(newest(3, Some("seldom"))).await;
+        shown.sort();
+        assert_eq!(shown, expected[expected.len() - 3..]);
+        assert_eq!(
+            house.tail(newest(99, Some("seldom"))).await.len(),
+            expected.len()
+        );
+        house.site.stop().await;
+    });
+}
+
+#[test]
+fn a_chunk_is_bounded_however_many_partitions_there_are() {
+    smol::block_on(async {
+        let house = House::with_partitions(40).await;
+        let value = &*Box::leak("x".repeat(100_000).into_boxed_str());
+        for partition in 0..40 {
+            house.append(partition, "k", value).await;
+        }
+        let mut tail = Tail::open(house.site.clone(), from(Start::Beginning))
+            .await
+            .unwrap();
+        let mut seen = 0;
+        while let Some(chunk) = tail.next_chunk().await {
+            assert!(chunk.len() < CHUNK_BYTES_MAX + 200_000, "{}", chunk.len());
+            seen += shown(&chunk).len();
+        }
+        assert_eq!(seen, 40);
         house.site.stop().await;
     });
 }
