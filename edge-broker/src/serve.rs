@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,11 +30,12 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 /// Runs the gateway until it is told to stop.
 pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
-    let config = Config::load(args)?;
+    let mut config = Config::load(args)?;
     logger::start(&config.log);
     logger::log_panics();
     let signals = Signals::catch()?;
     let files = machine::raise_file_limit();
+    config.storage.dir = data_folder(&config.storage.dir)?;
     let (site, opened) = open_site(&config)?;
     let node = node_id(opened.store_id);
     let status = site.status();
@@ -59,20 +60,24 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Opens the store; its folder is made for this user alone.
-fn open_site(config: &Config) -> Result<(Site, OpenReport), Failure> {
-    let dir = &config.storage.dir;
-    fs::DirBuilder::new()
+/// The folder by its whole name, made for this user alone: other programs find the socket in it.
+fn data_folder(dir: &Path) -> Result<PathBuf, Failure> {
+    let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|error| {
-            Failure::new(
-                Exit::IO,
-                format!("data folder cannot be made: {}: {error}", dir.display()),
-            )
-            .fix("name another one: --data DIR, or storage.dir in the configuration")
-        })?;
+        .and_then(|()| dir.canonicalize());
+    made.map_err(|error| {
+        Failure::new(
+            Exit::IO,
+            format!("data folder cannot be made: {}: {error}", dir.display()),
+        )
+        .fix("name another one: --data DIR, or storage.dir in the configuration")
+    })
+}
+
+fn open_site(config: &Config) -> Result<(Site, OpenReport), Failure> {
+    let dir = &config.storage.dir;
     let (bytes, _) = machine::filesystem(dir).unwrap_or_default();
     let site_config = site_config(config, &Disk { bytes })?;
     Site::open(dir, site_config).map_err(|error| open_failure(dir, &error))
