@@ -26,6 +26,15 @@ pub enum Place {
     Central,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Place::Log => "the log",
+            Place::Central => "central",
+        })
+    }
+}
+
 /// An acknowledged message that is not where it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
@@ -41,11 +50,7 @@ pub struct Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match self.place {
-            Place::Log => "the log",
-            Place::Central => "central",
-        };
-        let (id, name, n) = (self.id, device_name(self.device), self.n);
+        let (id, name, n, place) = (self.id, device_name(self.device), self.n, self.place);
         write!(out, "{id:016x} ({name}, message {n}) is not in {place}")
     }
 }

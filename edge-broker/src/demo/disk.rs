@@ -31,6 +31,25 @@ impl Folder {
         Ok(Folder { path, keep })
     }
 
+    /// A folder that was named: made, or empty before; it is kept.
+    pub fn at(path: &Path) -> io::Result<Folder> {
+        fs::create_dir_all(path)?;
+        if fs::read_dir(path)?.next().is_some() {
+            let text = format!(
+                "{} is not empty: name a new folder for the demo",
+                path.display()
+            );
+            return Err(io::Error::other(text));
+        }
+        let path = path.canonicalize()?;
+        Ok(Folder { path, keep: true })
+    }
+
+    /// Whether it outlives the demo.
+    pub fn is_kept(&self) -> bool {
+        self.keep
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

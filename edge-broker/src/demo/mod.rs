@@ -27,8 +27,10 @@ mod status;
 mod text;
 mod uplink;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::config::units;
 use crate::failure::{Exit, Failure};
 
 /// The built-in last route takes every MQTT topic there.
@@ -50,8 +52,14 @@ pub struct DemoArgs {
     #[arg(long, value_name = "HEX", value_parser = seed)]
     pub seed: Option<u64>,
     /// A real Kafka in the place of the stand-in
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub central: Option<String>,
+    /// A new folder to work in, which is left [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print nothing but the result, in JSON
+    #[arg(long)]
+    pub json: bool,
     /// Leave the folder, and print the commands to look inside
     #[arg(long)]
     pub keep: bool,
@@ -62,6 +70,13 @@ pub struct DemoArgs {
 
 fn within(min: u64, max: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(min..=max)
+}
+
+fn address(text: &str) -> Result<String, String> {
+    match units::parse_address(text) {
+        Ok((host, port)) if !host.is_empty() && port > 0 => Ok(text.to_owned()),
+        _ => Err("host:port, as in kafka-1.example.com:9092".to_owned()),
+    }
 }
 
 fn seed(text: &str) -> Result<u64, String> {

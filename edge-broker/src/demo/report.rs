@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::check::Findings;
+use super::check::{Findings, Place};
 use super::text;
 
 /// Missing ids that are named.
@@ -26,8 +26,8 @@ pub struct Facts {
     pub written_bytes: u64,
     /// Payload bytes the devices published.
     pub payload_bytes: u64,
-    /// Why the log or central could not be read, where that is so.
-    pub unread: Option<String>,
+    /// What could not be read, and why.
+    pub unread: Option<(Place, String)>,
     /// What central refused, oldest first.
     pub refusals: Vec<String>,
 }
@@ -47,13 +47,22 @@ pub fn pass(findings: &Findings, facts: &Facts) -> bool {
 
 fn write_to(out: &mut String, findings: &Findings, facts: &Facts) -> std::fmt::Result {
     let acked = text::count(findings.acked);
-    let of = |found: u64| format!("{} of {acked}", text::count(found));
+    let of = |found: u64, place| match &facts.unread {
+        Some((unread, _)) if *unread == place => "not read".to_owned(),
+        _ => format!("{} of {acked}", text::count(found)),
+    };
     writeln!(out, "Checked, by ids that only the devices know")?;
     row(out, "acked to devices", &acked, "")?;
     let how = "   read from disk by a fresh process";
-    row(out, "found in the log", &of(findings.in_log), how)?;
-    row(out, "found in central", &of(findings.in_central), "")?;
-    row(out, "lost", &text::count(findings.lost), "")?;
+    row(
+        out,
+        "found in the log",
+        &of(findings.in_log, Place::Log),
+        how,
+    )?;
+    let central = of(findings.in_central, Place::Central);
+    row(out, "found in central", &central, "")?;
+    row(out, "lost", &lost(findings, facts), "")?;
     row(
         out,
         "order broken within a device",
@@ -85,6 +94,14 @@ fn write_to(out: &mut String, findings: &Findings, facts: &Facts) -> std::fmt::R
         "kill -9 leaves the kernel's cache alone. For power cuts: tests/run crash"
     )?;
     verdict(out, findings, facts)
+}
+
+/// Nobody knows what is lost of what could not be read.
+fn lost(findings: &Findings, facts: &Facts) -> String {
+    match facts.unread {
+        Some(_) => "not known".to_owned(),
+        None => text::count(findings.lost),
+    }
 }
 
 fn row(out: &mut String, name: &str, value: &str, note: &str) -> std::fmt::Result {
@@ -133,20 +150,15 @@ fn figures(out: &mut String, facts: &Facts) -> std::fmt::Result {
 }
 
 fn verdict(out: &mut String, findings: &Findings, facts: &Facts) -> std::fmt::Result {
-    for missing in findings.missing.iter().take(NAMED_MAX) {
-        writeln!(out, "  missing  {missing}")?;
+    if let Some((place, why)) = &facts.unread {
+        writeln!(out, "  {place} could not be read: {why}")?;
+        let acked = text::count(findings.acked);
+        return writeln!(
+            out,
+            "FAIL  acked {acked}, lost not known: {place} was not read"
+        );
     }
-    if let Some(rest) = findings
-        .missing
-        .len()
-        .checked_sub(NAMED_MAX)
-        .filter(|rest| *rest > 0)
-    {
-        writeln!(out, "  missing  and {} more", text::count(rest as u64))?;
-    }
-    if let Some(why) = &facts.unread {
-        writeln!(out, "  not checked: {why}")?;
-    }
+    named(out, findings)?;
     let verdict = if pass(findings, facts) {
         "PASS"
     } else {
@@ -161,6 +173,38 @@ fn verdict(out: &mut String, findings: &Findings, facts: &Facts) -> std::fmt::Re
         text::count(findings.lost),
         text::count(findings.duplicates()),
     )
+}
+
+/// The first of the missing ids.
+fn named(out: &mut String, findings: &Findings) -> std::fmt::Result {
+    for missing in findings.missing.iter().take(NAMED_MAX) {
+        writeln!(out, "  missing  {missing}")?;
+    }
+    match findings.missing.len().saturating_sub(NAMED_MAX) {
+        0 => Ok(()),
+        rest => writeln!(out, "  missing  and {} more", text::count(rest as u64)),
+    }
+}
+
+/// The same for programs.
+pub fn json(findings: &Findings, facts: &Facts) -> serde_json::Value {
+    let unread = facts.unread.as_ref();
+    serde_json::json!({
+        "pass": pass(findings, facts),
+        "acked": findings.acked,
+        "in_log": findings.in_log,
+        "in_central": findings.in_central,
+        "lost": unread.is_none().then_some(findings.lost),
+        "duplicates": findings.duplicates(),
+        "order_broken": findings.order_broken,
+        "foreign": findings.foreign,
+        "unread": unread.map(|(place, why)| format!("{place}: {why}")),
+        "ack_us_p50": facts.ack_us.0,
+        "ack_us_p99": facts.ack_us.1,
+        "memory_bytes_max": facts.peak_bytes,
+        "written_bytes": facts.written_bytes,
+        "payload_bytes": facts.payload_bytes,
+    })
 }
 
 #[cfg(test)]

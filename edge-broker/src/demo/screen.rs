@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write};
 #[derive(Debug)]
 pub struct Screen {
     terminal: bool,
+    /// Only the result is printed, for programs.
+    json: bool,
     /// Lines of the picture that stand on the terminal now.
     drawn: usize,
     /// Below the picture.
@@ -14,9 +16,10 @@ pub struct Screen {
 
 impl Screen {
     /// Finds out what standard output is.
-    pub fn new() -> Screen {
+    pub fn new(json: bool) -> Screen {
         Screen {
-            terminal: io::stdout().is_terminal(),
+            terminal: !json && io::stdout().is_terminal(),
+            json,
             drawn: 0,
             events: Vec::new(),
         }
@@ -49,7 +52,7 @@ impl Screen {
     /// An event: a line below the picture, or a line.
     pub fn say_event(&mut self, line: &str) {
         self.events.push(line.to_owned());
-        if !self.terminal {
+        if !self.terminal && !self.json {
             put(&format!("{line}\n"));
         }
     }
@@ -57,7 +60,16 @@ impl Screen {
     /// Lines that stay.
     pub fn say(&mut self, text: &str) {
         self.drawn = 0;
-        put(text);
+        if !self.json {
+            put(text);
+        }
+    }
+
+    /// The result, where programs read it.
+    pub fn say_json(&self, result: &serde_json::Value) {
+        if self.json {
+            put(&format!("{result}\n"));
+        }
     }
 }
 

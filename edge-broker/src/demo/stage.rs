@@ -13,7 +13,7 @@ use smol::future::or;
 
 use super::book::Book;
 use super::central::Central;
-use super::check::{Findings, Found, check};
+use super::check::{Findings, Found, Place, check};
 use super::device::{Device, Field};
 use super::disk::{self, Folder};
 use super::gateway::{Gateway, Recipe, Used};
@@ -43,11 +43,14 @@ pub async fn run(args: DemoArgs) -> io::Result<ExitCode> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, interrupted.clone())?;
     }
-    let folder = Folder::create(args.keep)?;
+    let folder = match &args.data {
+        Some(path) => Folder::at(path)?,
+        None => Folder::create(args.keep)?,
+    };
     let mut stage = Stage::build(&args, &folder, interrupted).await?;
     let code = stage.play().await;
     stage.gateway = None; // killed, if it still runs, before its folder goes
-    if args.keep {
+    if folder.is_kept() {
         stage.screen.say(&look_inside(&stage.recipe));
     }
     code
@@ -114,7 +117,7 @@ impl Stage {
         std::fs::write(recipe.config(), configuration(&central))?;
         let (gateway, status) = recipe.start().await?;
         recipe.mqtt = mqtt_address(&status)?;
-        let mut screen = Screen::new();
+        let mut screen = Screen::new(args.json);
         if folder.in_memory() {
             let path = folder.path().display();
             screen.say(&format!(
@@ -169,6 +172,7 @@ impl Stage {
         let (findings, facts) = self.finish().await?;
         self.screen
             .say(&format!("\n{}", report::report(&findings, &facts)));
+        self.screen.say_json(&report::json(&findings, &facts));
         let pass = report::pass(&findings, &facts);
         Ok(if pass {
             ExitCode::SUCCESS
@@ -403,7 +407,7 @@ impl Stage {
         if let Some(gateway) = self.gateway.take() {
             match gateway.stop().await {
                 Ok(used) => self.watch.retire(used),
-                Err(error) => unread = Some(error.to_string()),
+                Err(error) => unread = Some((Place::Log, error.to_string())),
             }
         }
         let folder = self.recipe.folder.clone();
@@ -412,11 +416,11 @@ impl Stage {
             disk::damage(&self.recipe.data())?;
         }
         let log = self.read_log().await.unwrap_or_else(|error| {
-            unread = Some(format!("the log: {error}"));
+            unread = Some((Place::Log, error.to_string()));
             Vec::new()
         });
         let central = self.central.sightings().await.unwrap_or_else(|error| {
-            unread = Some(format!("central: {error}"));
+            unread = Some((Place::Central, error.to_string()));
             Vec::new()
         });
         let book = self.field.book();

@@ -18,9 +18,12 @@ mod server;
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use relay::Relays;
 use server::StandIn;
+use smol::Timer;
+use smol::net::TcpStream;
 
 use super::TOPIC;
 use super::book::Sighting;
@@ -45,12 +48,30 @@ pub struct Cluster {
     prefix: String,
 }
 
+/// How long a real cluster may take to answer the first connection.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Whether anybody is there: better said now than after the devices have played.
+async fn answers(bootstrap: &str) -> io::Result<()> {
+    let connected = async { TcpStream::connect(bootstrap).await.map(drop) };
+    let late = async {
+        Timer::after(ANSWER_MAX).await;
+        Err(io::Error::other(format!(
+            "no answer in {} s",
+            ANSWER_MAX.as_secs()
+        )))
+    };
+    let answer = smol::future::or(connected, late).await;
+    answer.map_err(|error| io::Error::other(format!("--central {bootstrap}: {error}")))
+}
+
 impl Central {
     /// The stand-in, or the way to a real cluster.
     pub async fn start(real: Option<&str>, seed: u64, uplink: Uplink) -> io::Result<Central> {
         let Some(bootstrap) = real else {
             return Ok(Central::StandIn(StandIn::start(uplink).await?));
         };
+        answers(bootstrap).await?;
         Ok(Central::Cluster(Cluster {
             bootstrap: bootstrap.to_owned(),
             relay: Relays::new(uplink).to(bootstrap)?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Facts, pass, report};
+use super::{Facts, json, pass, report};
 use crate::demo::check::{Findings, Missing, Place};
 
 fn findings() -> Findings {
@@ -81,9 +81,17 @@ fn a_bad_end_names_the_first_ten_missing_ids() {
 #[test]
 fn what_could_not_be_read_never_passes() {
     let facts = Facts {
-        unread: Some("tail ended with 3".into()),
+        unread: Some((Place::Central, "connection refused".into())),
         ..facts()
     };
     assert!(!pass(&findings(), &facts));
-    assert!(report(&findings(), &facts).contains("  not checked: tail ended with 3\nFAIL"));
+    let text = report(&findings(), &facts);
+    let end = "  central could not be read: connection refused\n\
+               FAIL  acked 51 874, lost not known: central was not read\n";
+    assert!(text.ends_with(end), "{text}");
+    assert!(
+        text.contains("found in central                    not read"),
+        "{text}"
+    );
+    assert_eq!(json(&findings(), &facts)["lost"], serde_json::Value::Null);
 }
