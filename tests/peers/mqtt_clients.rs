@@ -54,8 +54,8 @@ fn mosquitto_publishes_a_thousand_lines_and_reads_them_back() {
             let said = gateway.get("/metrics").1;
             let connected = said
                 .lines()
-                .find(|l| l.starts_with("edge_mqtt_connections "));
-            connected.is_none_or(|l| !l.ends_with(" 0")).then_some(())
+                .find(|l| l.starts_with("edge_devices_connected "));
+            connected.is_some_and(|l| !l.ends_with(" 0")).then_some(())
         });
         std::thread::sleep(Duration::from_millis(300));
         let args = ["-q", "1", "-t", &topic, "-l"];

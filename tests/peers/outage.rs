@@ -125,7 +125,11 @@ fn ten_thousand_messages_outlive_an_outage_and_two_kills() {
     std::thread::sleep(outage / 2);
     gateway = restart(gateway);
     std::thread::sleep(outage.saturating_sub(away.elapsed()));
-    let waiting = gateway.status();
+    let waits = gateway.status()["forward"]["waiting"].as_u64();
+    assert!(
+        waits.is_some_and(|waits| waits > 0),
+        "while Kafka is away: {waits:?}"
+    );
     kafka.resume();
     wait_for(&shared, TOPICS * PER_TOPIC);
     let back = Instant::now();
@@ -134,7 +138,6 @@ fn ten_thousand_messages_outlive_an_outage_and_two_kills() {
     let duplicates = check(&got);
     assert!(gateway.is_running());
     let ms = back.elapsed().as_millis();
-    drop(waiting);
     proved(
         "peers",
         &format!(
