@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use edge_site::ClockTrust;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The wall clock at the build, or the day of the release where none was recorded.
+/// The day of this release, set with each: no clock that is right shows less.
 const BUILT_AT_MS: i64 = 1_795_219_200_000;
 
 /// Resident memory of this process.
@@ -40,7 +40,7 @@ pub fn clock_synced() -> Option<bool> {
     Some(Path::new("/run/systemd/timesync/synchronized").exists())
 }
 
-/// Synced, or past the date of this build.
+/// Synced, or past the day of this release.
 pub fn clock_trusted() -> bool {
     clock_synced() == Some(true) || wall_ms() > BUILT_AT_MS
 }
