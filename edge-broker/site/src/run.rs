@@ -1,6 +1,5 @@
 //! The site thread: drains the inbox into the core, carries the core's outputs out.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::task::Waker;
@@ -10,7 +9,7 @@ use crate::append::Now;
 use crate::core::{Output, SiteCore};
 use crate::inbox::{Drained, Event, Waiter};
 use crate::shared::Shared;
-use crate::status::{Alarm, SiteStatus, StorageStatus, SyncStatus, TopicStatus, WearStatus};
+use crate::status::{SiteStatus, StorageStatus, SyncStatus, TopicStatus, WearStatus};
 use crate::storage::{Job, Jobs};
 
 /// A disk that fails while the site is being stopped is tried again for so long.
@@ -49,8 +48,6 @@ pub(crate) struct SiteLoop {
     /// When the clock was last looked at, and what it showed then for the moment of the boot.
     pub clock_seen: Option<(u64, i64)>,
     pub persist_us: Durations,
-    /// Codes of alarms that the log knows of.
-    pub alarms_told: BTreeSet<&'static str>,
     pub stopping_since: Option<Instant>,
     pub begun_ms: u64,
 }
@@ -203,27 +200,6 @@ impl SiteLoop {
             wakers.extend(self.shared.inbox.release(released.0, released.1));
         }
         wakers.into_iter().for_each(Waker::wake);
-        self.tell_alarms();
-    }
-
-    /// Alarms stand in the log when they begin and when they are over.
-    fn tell_alarms(&mut self) {
-        let told = &mut self.alarms_told;
-        told.retain(|code| {
-            let lasts = self.core.alarms().any(|alarm| alarm.code == *code);
-            if !lasts {
-                log::info!("{code} is over");
-            }
-            lasts
-        });
-        for Alarm {
-            code, message, fix, ..
-        } in self.core.alarms()
-        {
-            if told.insert(code) {
-                log::warn!("{code}: {message}; {fix}");
-            }
-        }
     }
 
     fn publish_marks(&self, partitions: &[edge_log::TopicPartition]) {

@@ -1,6 +1,5 @@
 //! From an opened store to running threads: what is checked, replayed and told before.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -111,7 +110,6 @@ pub(super) fn spawn<D: Disk>(
         clock,
         clock_seen: None,
         persist_us: Durations::default(),
-        alarms_told: BTreeSet::new(),
         stopping_since: None,
         begun_ms,
     };
