@@ -148,6 +148,8 @@ pub struct Usage {
     /// What may still be appended before the site must refuse or shed; the room kept for one
     /// rewrite, for checkpoints and for control entries is not in it. 0 = full.
     pub append_bytes_left: u64,
+    /// The same by the store's own limit alone, however little the filesystem has left.
+    pub own_bytes_left: u64,
     /// Free on the filesystem.
     pub free_bytes: u64,
     /// The filesystem is full: below its minimum, or it said so.

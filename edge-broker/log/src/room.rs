@@ -93,10 +93,14 @@ impl Room {
         if self.full {
             return 0;
         }
-        let own = self
-            .bytes_max
-            .saturating_sub(self.reserve_bytes + self.used_bytes);
-        own.min(self.free_bytes.saturating_sub(self.free_bytes_min)) / FILE_BYTES_PER_BYTE
+        let spare = self.free_bytes.saturating_sub(self.free_bytes_min);
+        self.own_bytes_left().min(spare / FILE_BYTES_PER_BYTE)
+    }
+
+    /// The same by the store's own limit alone.
+    pub fn own_bytes_left(&self) -> u64 {
+        let taken = self.reserve_bytes + self.used_bytes;
+        self.bytes_max.saturating_sub(taken) / FILE_BYTES_PER_BYTE
     }
 
     /// Of the store's limit, what its files take.

@@ -190,6 +190,7 @@ impl<D: Disk> Store<D> {
             bytes_used: self.room.bytes_used(),
             bytes_max: self.config.bytes_max,
             append_bytes_left: self.append_bytes_left(),
+            own_bytes_left: self.room.own_bytes_left(),
             free_bytes: disk.free_bytes(),
             filesystem_full: self.room.filesystem_full(),
             ballast: self.room.has_ballast(),

@@ -8,7 +8,8 @@
 //! store full    1. everything that central has                      no loss
 //!               2. oldest first, topics that say drop-oldest         loss
 //!               then topics that say refuse are refused
-//! filesystem    1. only; unforwarded data is never dropped for somebody else's files
+//! filesystem    1. only; unforwarded data is never dropped for somebody else's files, neither when
+//!               it is full nor when it has less left than the store wants
 //! ```
 //! Only closed slices are looked at: what is in the newest one stays.
 
@@ -61,15 +62,17 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         freed_bytes: 0,
     };
     planner.expire();
-    let left_bytes = situation.usage.append_bytes_left;
-    let lacking = situation.reserve_bytes.saturating_sub(left_bytes);
-    if lacking > 0 || situation.usage.filesystem_full {
+    let usage = situation.usage;
+    let lacks = |left_bytes| situation.reserve_bytes.saturating_sub(left_bytes);
+    let lacking = lacks(usage.append_bytes_left);
+    if lacking > 0 || usage.filesystem_full {
         planner.plan.urgent = true;
         planner.freed_bytes = planner.dead_bytes();
         planner.take_forwarded(lacking);
         planner.plan.refuse = planner.freed_bytes < lacking;
-        if !situation.usage.filesystem_full {
-            planner.drop_oldest(lacking);
+        let own = lacks(usage.own_bytes_left);
+        if own > 0 && !usage.filesystem_full {
+            planner.drop_oldest(own);
         }
         planner.plan.missing_bytes = lacking.saturating_sub(planner.freed_bytes);
     }

@@ -55,6 +55,7 @@ fn world(days: &[i64]) -> (State, Usage) {
     let slices = days.iter().enumerate().map(slice).collect();
     let usage = Usage {
         append_bytes_left: 1 << 30,
+        own_bytes_left: 1 << 30,
         slices,
         ..Usage::default()
     };
@@ -145,15 +146,21 @@ fn bytes_keep_at_least_what_was_asked_for() {
     );
 }
 
+/// What the store may still take, by its own limit.
+fn left(usage: &mut Usage, bytes: u64) {
+    usage.own_bytes_left = bytes;
+    usage.append_bytes_left = bytes;
+}
+
 #[test]
 fn full_takes_forwarded_first_then_oldest_of_those_that_say_so() {
     let (mut state, mut usage) = world(&[3, 2, 1]);
-    usage.append_bytes_left = 1000;
+    left(&mut usage, 1000);
     marks(&mut state, 1).forwarded = 250;
     // 2000 bytes lack: two slices of topic 1 are with central.
     assert_eq!(moves(&state, &usage), [(1, 200, None)]);
     // 3000 lack: one more must be dropped, and only topic 2's first is oldest.
-    usage.append_bytes_left = 0;
+    left(&mut usage, 0);
     assert_eq!(
         moves(&state, &usage),
         [(1, 200, None), (2, 100, Some(LossCause::StorageFull))]
@@ -170,7 +177,7 @@ fn full_takes_forwarded_first_then_oldest_of_those_that_say_so() {
 #[test]
 fn what_is_dead_already_is_waited_for() {
     let (mut state, mut usage) = world(&[3, 2, 1]);
-    usage.append_bytes_left = 1000;
+    left(&mut usage, 1000);
     marks(&mut state, 1).start = 200;
     assert_eq!(planned(&state, &usage).moves, BTreeMap::new());
 }
@@ -183,4 +190,21 @@ fn somebody_elses_files_cost_no_unforwarded_record() {
     marks(&mut state, 1).forwarded = 120;
     assert_eq!(moves(&state, &usage), [(1, 100, None)]);
     assert_eq!(planned(&state, &usage).missing_bytes, 2000);
+}
+
+#[test]
+fn somebody_elses_files_cost_none_before_the_filesystem_is_full_either() {
+    let (mut state, mut usage) = world(&[3, 2, 1]);
+    for bytes in [2000, 1000, 0] {
+        usage.append_bytes_left = bytes;
+        assert_eq!(moves(&state, &usage), [], "{bytes}");
+    }
+    marks(&mut state, 1).forwarded = 120;
+    assert_eq!(moves(&state, &usage), [(1, 100, None)]);
+    usage.own_bytes_left = 2000;
+    assert_eq!(
+        moves(&state, &usage),
+        [(1, 100, None)],
+        "its own limit is content with that"
+    );
 }
