@@ -7,7 +7,7 @@
 //! ```
 //! Numbers are little-endian. The other half of the header (index, entry term, write sequence,
 //! store id, kind, length, checksum) differs from store to store and is put around the entry
-//! where it is stored: see `envelope`.
+//! where it is stored: see `value`.
 //!
 //! The site's core builds frames, everybody reads them. Bytes in, bytes out; no copies on reading.
 

@@ -1,8 +1,8 @@
 //! What lies where in one slice: its frames, and (partition, base offset) → place.
 //!
-//! In memory for the newest slice, where every write extends it; stored beside each sealed slice
-//! as `slices/<n>/index`, a summary first so that a start reads no more than that; rebuilt by
-//! scanning where it is missing or damaged.
+//! In memory until the slice is sealed, where every write extends it; then stored beside the slice,
+//! see `file`; rebuilt by scanning where it is missing or damaged. Writer, readers and copies use
+//! it; which slice to look in the catalog tells.
 //!
 //! Frames are in write order. An overwrite takes the voided ones out again, so indexes rise too.
 

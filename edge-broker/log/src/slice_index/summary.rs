@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::FramePlace;
-use crate::{PartitionSpan, TopicPartition};
+use crate::TopicPartition;
 
 /// What is known of a slice without reading its index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,17 +26,18 @@ pub struct Summary {
     pub void_from: u64,
     /// (first index, term) of each run of one term.
     pub terms: Vec<(u64, u64)>,
-    /// Stored bytes of the frames.
+    /// Stored bytes of the frames. Nobody reads it now; it is part of the stored form.
     pub payload_bytes: u64,
     /// Dead batches were left out: no raft entries any more.
     pub reduced: bool,
     /// The slices it took the place of.
     pub replaces: Vec<u64>,
+    /// Always 0, part of the stored form: each partition has its own.
     pub max_timestamp_ms: i64,
     pub partitions: Vec<SpanRecord>,
 }
 
-/// A [`PartitionSpan`] as stored.
+/// A [`PartitionSpan`](crate::PartitionSpan) as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpanRecord {
     pub partition: TopicPartition,
@@ -44,18 +45,6 @@ pub struct SpanRecord {
     pub next_offset: i64,
     pub bytes: u64,
     pub max_timestamp_ms: i64,
-}
-
-impl From<SpanRecord> for PartitionSpan {
-    fn from(span: SpanRecord) -> PartitionSpan {
-        PartitionSpan {
-            partition: span.partition,
-            first_offset: span.first_offset,
-            next_offset: span.next_offset,
-            bytes: span.bytes,
-            max_timestamp_ms: span.max_timestamp_ms,
-        }
-    }
 }
 
 /// Keeps a growing slice's summary up to date.
