@@ -39,6 +39,11 @@ impl SliceEntry {
         self.live.is_none()
     }
 
+    /// Neither damaged nor poisoned.
+    pub fn trusted(&self) -> bool {
+        !self.damaged && !self.poisoned
+    }
+
     fn has(&self, index: u64) -> bool {
         (self.summary.first_index..=self.last_index()).contains(&index)
     }

@@ -28,7 +28,8 @@ pub trait Disk: Send + Sync + Sized + 'static {
     fn seal_slice(&self, number: u64) -> Result<(), DiskError>;
     /// Size of a slice's files.
     fn slice_bytes(&self, number: u64) -> u64;
-    /// Removes a slice; who reads it may fail from then on.
+    /// Removes a slice; who reads it may fail from then on. Fine if there is none; a try that
+    /// failed is finished by the next.
     fn remove_slice(&self, number: u64) -> Result<(), DiskError>;
     /// Moves a slice aside, likewise; returns where to.
     fn quarantine_slice(&self, number: u64) -> Result<String, DiskError>;

@@ -61,8 +61,11 @@ pub enum Outcome<D: Disk> {
         summary: Box<Summary>,
         file_bytes: u64,
     },
-    Removed,
+    Removed {
+        number: u64,
+    },
     Quarantined {
+        number: u64,
         name: String,
     },
     Rescued {
@@ -88,7 +91,33 @@ pub enum Outcome<D: Disk> {
     },
 }
 
+/// Of what kind a job is: each kind waits for its own failures only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Prepare,
+    Seal,
+    /// Removing and moving aside: here each slice has its own pause.
+    GetRid,
+    Rescue,
+    Rewrite,
+    Checkpoint,
+    SyncIdentity,
+}
+
 impl Job {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Job::Prepare { .. } => Kind::Prepare,
+            Job::Seal { .. } => Kind::Seal,
+            Job::Remove { .. } | Job::Quarantine { .. } => Kind::GetRid,
+            Job::Rescue { .. } => Kind::Rescue,
+            Job::Rewrite { .. } => Kind::Rewrite,
+            Job::Checkpoint(_) => Kind::Checkpoint,
+            Job::SyncIdentity => Kind::SyncIdentity,
+        }
+    }
+
     /// What it is, in words.
     pub fn what(&self) -> String {
         match self {
@@ -183,7 +212,7 @@ fn remove<D: Disk>(
         return Err(busy(number));
     }
     shared.disk.remove_slice(number)?;
-    Ok(Outcome::Removed)
+    Ok(Outcome::Removed { number })
 }
 
 fn quarantine<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, DiskError> {
@@ -191,7 +220,7 @@ fn quarantine<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, Di
         return Err(busy(number));
     }
     let name = shared.disk.quarantine_slice(number)?;
-    Ok(Outcome::Quarantined { name })
+    Ok(Outcome::Quarantined { number, name })
 }
 
 /// Copies everything that can be read of a slice, frame by frame. What its index names and nobody

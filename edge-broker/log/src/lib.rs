@@ -23,6 +23,7 @@ mod frame;
 mod identity;
 mod jobs;
 mod opened;
+mod pause;
 mod pool;
 mod reader;
 mod recovery;

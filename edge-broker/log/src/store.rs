@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::identity::{Identity, IdentityFile, Mark};
+use crate::pause::Pause;
 use crate::room::Room;
 use crate::scan::Found;
 use crate::shared::Shared;
@@ -48,8 +49,8 @@ pub struct Store<D: Disk> {
     pub(crate) tail: Vec<Found>,
     /// Slices that hold nothing else.
     leftovers: Vec<u64>,
-    /// What a caller waits before it tries again; 0 = the last try worked.
-    retry_after_ms: u64,
+    /// What a caller waits before it tries again.
+    retry: Pause,
     scratch: Vec<u8>,
 }
 
@@ -102,7 +103,7 @@ impl<D: Disk> Store<D> {
             upkeep,
             tail: Vec::new(),
             leftovers: Vec::new(),
-            retry_after_ms: 0,
+            retry: Pause::default(),
             scratch: Vec::new(),
         };
         store.count_room();
@@ -200,7 +201,7 @@ impl<D: Disk> Store<D> {
             syncs: self.stats.syncs,
             sync_times: self.stats.sync_times(),
             poisoned_slices: self.stats.poisoned_slices,
-            poisoned: self.retry_after_ms > 0,
+            poisoned: self.retry.is_on(),
             quarantined: self.upkeep.quarantined,
         }
     }

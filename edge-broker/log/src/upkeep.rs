@@ -6,15 +6,18 @@
 //!                                       catalog  <────────────────────────────┘
 //! ```
 //! One job at a time. Beside the real disk a thread does it, so that an append never waits for a
-//! slice being sealed; on the twin it is done in line, so that a seed tells everything.
+//! slice being sealed; on the twin it is done in line, so that a seed tells everything. What fails
+//! is tried again after a pause of its own: a slice that cannot be removed or sealed for now holds
+//! up no other work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::catalog::{Catalog, SliceEntry};
-use crate::jobs::{self, Job, Outcome, Source};
+use crate::jobs::{self, Job, Kind, Outcome, Source};
+use crate::pause::Pause;
 use crate::shared::Shared;
 use crate::slice_index::Summary;
 use crate::{Checkpoint, Disk, DiskError, LostRange, Maintained, Store};
@@ -23,11 +26,11 @@ use crate::{Checkpoint, Disk, DiskError, LostRange, Maintained, Store};
 pub struct Upkeep<D: Disk> {
     background: bool,
     worker: Option<Worker<D>>,
-    running: Option<Running>,
+    running: Option<Kind>,
     gone: Vec<Gone>,
     checkpoint: Option<Checkpoint>,
-    failures: u32,
-    not_before_ms: u64,
+    /// Of the kinds of work that failed last time.
+    pauses: BTreeMap<Kind, Pause>,
     looked_at_ms: u64,
     /// Starts or checkpoint moved since retention looked last.
     stale: bool,
@@ -37,20 +40,25 @@ pub struct Upkeep<D: Disk> {
     pub quarantined: u64,
 }
 
-/// A slice in no catalog, to be got rid of.
+/// A slice in no catalog, to be got rid of. It is still in the folder: a start would find it.
 #[derive(Debug)]
 struct Gone {
     number: u64,
-    /// What it voided in older slices, with their summaries: noted there first.
-    voided: Vec<(u64, Summary)>,
+    /// Older slices in which it voided something: that is noted there first.
+    voids: Vec<u64>,
     quarantine: bool,
+    pause: Pause,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Running {
-    Prepare,
-    SyncIdentity,
-    Other,
+impl Gone {
+    fn new(number: u64, quarantine: bool) -> Gone {
+        Gone {
+            number,
+            voids: Vec::new(),
+            quarantine,
+            pause: Pause::default(),
+        }
+    }
 }
 
 struct Worker<D: Disk> {
@@ -91,8 +99,6 @@ impl<D: Disk> Drop for Worker<D> {
 }
 
 const LOOK_INTERVAL_MS: u64 = 200;
-const RETRY_MS_MIN: u64 = 500;
-const RETRY_MS_MAX: u64 = 60_000;
 
 /// The next slice is created once this share of the newest one is used, in percent.
 const PREPARE_AT_PERCENT: u64 = 25;
@@ -112,8 +118,7 @@ impl<D: Disk> Upkeep<D> {
             running: None,
             gone: Vec::new(),
             checkpoint: None,
-            failures: 0,
-            not_before_ms: 0,
+            pauses: BTreeMap::new(),
             looked_at_ms: 0,
             stale: true,
             report: Maintained::default(),
@@ -123,11 +128,12 @@ impl<D: Disk> Upkeep<D> {
 
     /// Removes a slice that is in no catalog, when there is time.
     pub fn remove_later(&mut self, number: u64) {
-        self.gone.push(Gone {
-            number,
-            voided: Vec::new(),
-            quarantine: false,
-        });
+        self.gone.push(Gone::new(number, false));
+    }
+
+    /// Moves one aside, when there is time.
+    pub fn quarantine_later(&mut self, number: u64) {
+        self.gone.push(Gone::new(number, true));
     }
 
     /// Writes a checkpoint, when there is time.
@@ -138,6 +144,18 @@ impl<D: Disk> Upkeep<D> {
     /// What retention looks at has changed.
     pub fn look_again(&mut self) {
         self.stale = true;
+    }
+
+    /// Whether work of a kind may be tried now.
+    fn may(&self, kind: Kind, now_ms: u64) -> bool {
+        self.pauses
+            .get(&kind)
+            .is_none_or(|pause| pause.is_over(now_ms))
+    }
+
+    /// Whether a slice is still in the folder though it is in no catalog.
+    fn is_gone(&self, number: u64) -> bool {
+        self.gone.iter().any(|gone| gone.number == number)
     }
 }
 
@@ -162,8 +180,7 @@ impl<D: Disk> Store<D> {
         if self.upkeep.running.is_none()
             && let Some(job) = self.choose(now_ms)
         {
-            self.hand_over(job);
-            more = self.upkeep.running.is_none() && self.upkeep.failures == 0;
+            more = self.hand_over(job);
         }
         Maintained {
             more,
@@ -175,7 +192,7 @@ impl<D: Disk> Store<D> {
 
     /// Waits for a sync of the identity file that is under way.
     pub(crate) fn finish_identity_sync(&mut self) {
-        if self.upkeep.running == Some(Running::SyncIdentity) {
+        if self.upkeep.running == Some(Kind::SyncIdentity) {
             self.collect(true);
         }
     }
@@ -188,7 +205,7 @@ impl<D: Disk> Store<D> {
 
     /// The slice created ahead, waiting for it if it is just being created.
     pub(crate) fn take_prepared(&mut self) -> Option<(u64, Arc<D::Slice>)> {
-        if self.next.is_none() && self.upkeep.running == Some(Running::Prepare) {
+        if self.next.is_none() && self.upkeep.running == Some(Kind::Prepare) {
             self.collect(true);
         }
         self.next.take()
@@ -199,19 +216,16 @@ impl<D: Disk> Store<D> {
         self.next_number - 1
     }
 
-    fn hand_over(&mut self, job: Job) {
-        self.upkeep.running = Some(match job {
-            Job::Prepare { .. } => Running::Prepare,
-            Job::SyncIdentity => Running::SyncIdentity,
-            _ => Running::Other,
-        });
-        let job = match self.give_to_worker(job) {
-            None => return,
-            Some(job) => job,
+    /// Has a job done; true when it is done already, and well.
+    fn hand_over(&mut self, job: Job) -> bool {
+        self.upkeep.running = Some(job.kind());
+        let Some(job) = self.give_to_worker(job) else {
+            return false;
         };
         let outcome = jobs::run(&self.shared, job);
-        self.upkeep.running = None;
+        let worked = !matches!(outcome, Outcome::Failed { .. });
         self.note(outcome);
+        worked
     }
 
     /// Gives a job to the thread; back it comes where there is none.
@@ -243,12 +257,11 @@ impl<D: Disk> Store<D> {
             false => worker.done.try_recv().ok(),
         };
         if let Some(outcome) = outcome {
-            self.upkeep.running = None;
             self.note(outcome);
         }
     }
 
-    /// What is most urgent. What may fail for long has its pauses, the rest never waits for it.
+    /// What is most urgent of what may be tried now.
     fn choose(&mut self, now_ms: u64) -> Option<Job> {
         if let Some(checkpoint) = self.upkeep.checkpoint.take() {
             return Some(Job::Checkpoint(checkpoint));
@@ -257,10 +270,7 @@ impl<D: Disk> Store<D> {
             self.identity.begin_sync();
             return Some(Job::SyncIdentity);
         }
-        if now_ms < self.upkeep.not_before_ms {
-            return None;
-        }
-        if self.next_slice_is_due() {
+        if self.upkeep.may(Kind::Prepare, now_ms) && self.next_slice_is_due() {
             return Some(Job::Prepare {
                 number: self.take_number(),
             });
@@ -268,32 +278,55 @@ impl<D: Disk> Store<D> {
         // The end of the log that waits to be copied lies in slices that do not list it: neither
         // sealed nor copied without it they could give it back.
         let settled = self.tail.is_empty();
-        if settled && let Some(source) = self.untrusted() {
+        if settled && let Some(job) = self.close_slice(now_ms) {
+            return Some(job);
+        }
+        if settled && self.upkeep.stale {
+            self.upkeep.stale = false;
+            self.drop_dead();
+        }
+        let job = self.get_rid(now_ms);
+        job.or_else(|| {
+            let may = settled && self.upkeep.may(Kind::Rewrite, now_ms);
+            may.then(|| self.mostly_dead()).flatten()
+        })
+    }
+
+    /// Copies a slice that is not to be trusted, or seals one that was filled.
+    fn close_slice(&mut self, now_ms: u64) -> Option<Job> {
+        if self.upkeep.may(Kind::Rescue, now_ms)
+            && let Some(source) = self.untrusted()
+        {
             return Some(Job::Rescue {
                 source,
                 number: self.take_number(),
             });
         }
-        if settled && let Some(job) = self.unsealed() {
-            return Some(job);
+        let may = self.upkeep.may(Kind::Seal, now_ms);
+        may.then(|| self.unsealed()).flatten()
+    }
+
+    /// The next slice in no catalog. One that voided something in another goes after it: else the
+    /// other could come back with it.
+    fn get_rid(&self, now_ms: u64) -> Option<Job> {
+        let may = |gone: &&Gone| {
+            let is_last = !gone.voids.iter().any(|older| self.upkeep.is_gone(*older));
+            gone.pause.is_over(now_ms) && is_last
+        };
+        let gone = self.upkeep.gone.iter().find(may)?;
+        let number = gone.number;
+        if gone.quarantine {
+            return Some(Job::Quarantine { number });
         }
-        // A start takes a missing slice for one that retention took only behind a sealed one.
-        if settled && self.upkeep.gone.is_empty() && self.upkeep.stale {
-            self.upkeep.stale = false;
-            self.drop_dead();
-        }
-        if let Some(Gone {
-            number,
-            voided,
-            quarantine,
-        }) = self.upkeep.gone.pop()
-        {
-            return Some(match quarantine {
-                true => Job::Quarantine { number },
-                false => Job::Remove { number, voided },
-            });
-        }
-        self.mostly_dead().filter(|_| settled)
+        let catalog = self.shared.catalog();
+        let voided = gone
+            .voids
+            .iter()
+            .filter_map(|older| source(&catalog, *older));
+        let voided = voided
+            .map(|source| (source.number, source.summary))
+            .collect();
+        Some(Job::Remove { number, voided })
     }
 
     /// A store that has just filled one slice may fill the next before the old one is sealed, so
@@ -312,7 +345,7 @@ impl<D: Disk> Store<D> {
         let catalog = self.shared.catalog();
         let number = catalog
             .slices()
-            .find(|entry| entry.damaged || entry.poisoned)?
+            .find(|entry| !entry.trusted() && !self.stands_for_gone(entry))?
             .number;
         let source = source(&catalog, number);
         drop(catalog);
@@ -328,7 +361,7 @@ impl<D: Disk> Store<D> {
 
     fn unsealed(&self) -> Option<Job> {
         let catalog = self.shared.catalog();
-        let entry = catalog.slices().find(|e| self.to_seal(e))?;
+        let entry = catalog.slices().find(|e| self.to_seal(e) && e.trusted())?;
         let index = entry.live.clone()?;
         let summary = Box::new(entry.summary.clone());
         Some(Job::Seal {
@@ -346,20 +379,51 @@ impl<D: Disk> Store<D> {
         let mut catalog = self.shared.catalog_mut();
         let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
         let live = catalog.live_bytes(starts);
+        let spare = self.spare_numbers(&catalog);
         let is_dead = |entry: &&SliceEntry| {
-            !kept.contains(&entry.number) && live.get(&entry.number).is_none_or(|l| l.live == 0)
+            let is_kept = kept.contains(&entry.number) || !spare.contains(&entry.number);
+            !is_kept && live.get(&entry.number).is_none_or(|l| l.live == 0)
         };
         let dead: Vec<u64> = catalog
             .slices()
             .filter(is_dead)
             .map(|entry| entry.number)
             .collect();
+        // From the end, so that each one knows what it voided in those before it.
+        let mut gone = Vec::with_capacity(dead.len());
         for number in dead.into_iter().rev() {
             raise_first_index(&mut catalog, number);
-            let gone = take_out(&mut catalog, number, false);
-            self.upkeep.gone.extend(gone);
+            gone.extend(take_out(&mut catalog, number, false));
             self.upkeep.report.dropped += 1;
         }
+        self.upkeep.gone.extend(gone.into_iter().rev());
+    }
+
+    /// A copy whose original is still in the folder: without the copy a start would take the
+    /// original for the log.
+    fn stands_for_gone(&self, entry: &SliceEntry) -> bool {
+        let originals = &entry.summary.replaces;
+        originals.iter().any(|number| self.upkeep.is_gone(*number))
+    }
+
+    /// Slices that a start would not miss. It takes a missing one for one that retention took
+    /// only behind a sealed one; and what a slice voids in one that is not sealed is noted nowhere
+    /// else.
+    fn spare_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
+        let mut spare = BTreeSet::new();
+        let mut behind_sealed = true;
+        let mut unsealed_to = 0;
+        for entry in catalog.slices() {
+            let voids_sealed = entry.summary.voids_from > unsealed_to;
+            if behind_sealed && voids_sealed && !self.stands_for_gone(entry) {
+                spare.insert(entry.number);
+            }
+            behind_sealed = entry.sealed();
+            if !behind_sealed {
+                unsealed_to = unsealed_to.max(entry.summary.last_index);
+            }
+        }
+        spare
     }
 
     /// Neighbouring slices that are mostly dead, together no more than one slice.
@@ -371,6 +435,7 @@ impl<D: Disk> Store<D> {
         }
         let catalog = self.shared.catalog();
         let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
+        let spare = self.spare_numbers(&catalog);
         let live = catalog.live_bytes(starts);
         let mut group: Vec<u64> = Vec::new();
         let mut bytes = 0;
@@ -379,7 +444,8 @@ impl<D: Disk> Store<D> {
             // By what its files take: control entries and voided frames go too.
             let dead = of.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
             let fits = bytes + of.live <= self.config.slice_bytes;
-            if dead && fits && !kept.contains(&entry.number) && !entry.damaged {
+            let may = spare.contains(&entry.number) && !kept.contains(&entry.number);
+            if dead && fits && may && entry.trusted() {
                 bytes += of.live;
                 group.push(entry.number);
             } else if !group.is_empty() {
@@ -405,6 +471,7 @@ impl<D: Disk> Store<D> {
     }
 
     fn note(&mut self, outcome: Outcome<D>) {
+        let kind = self.upkeep.running.take();
         match outcome {
             // These two have their own ways to be tried again.
             Outcome::Checkpoint { index, saved } => {
@@ -415,10 +482,10 @@ impl<D: Disk> Store<D> {
                 self.stats.note_sync(took_us);
                 self.identity.end_sync(&self.shared.disk, &synced);
             }
-            Outcome::Failed { job, error } => self.note_failed(job, &error),
+            Outcome::Failed { job, error } => self.note_failed(&job, &error),
             done => {
                 self.note_done(done);
-                self.upkeep.failures = 0;
+                kind.and_then(|kind| self.upkeep.pauses.remove(&kind));
                 self.count_room();
             }
         }
@@ -436,18 +503,25 @@ impl<D: Disk> Store<D> {
                 self.upkeep.report.sealed += 1;
                 self.upkeep.stale = true;
             }
-            Outcome::Quarantined { name } => {
+            Outcome::Removed { number } => self.note_rid(number),
+            Outcome::Quarantined { number, name } => {
                 log::warn!("a damaged slice was salvaged and moved aside: {name}");
+                self.note_rid(number);
                 self.upkeep.quarantined += 1;
                 self.upkeep.report.quarantined.push(name);
             }
             Outcome::Rescued { old, copied, lost } => self.note_rescued(old, copied, lost),
             Outcome::Rewritten { old, copied } => self.note_rewritten(&old, copied),
-            Outcome::Removed
-            | Outcome::Checkpoint { .. }
+            Outcome::Checkpoint { .. }
             | Outcome::IdentitySynced { .. }
             | Outcome::Failed { .. } => {}
         }
+    }
+
+    /// A slice is no longer in the folder; what waited for that may go too.
+    fn note_rid(&mut self, number: u64) {
+        self.upkeep.gone.retain(|gone| gone.number != number);
+        self.upkeep.stale = true;
     }
 
     fn note_rescued(
@@ -486,33 +560,49 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn note_failed(&mut self, job: Job, error: &DiskError) {
+    fn note_failed(&mut self, job: &Job, error: &DiskError) {
         log::warn!("{} failed and is tried again: {error}", job.what());
-        self.upkeep.failures += 1;
-        let wait_ms = RETRY_MS_MIN << self.upkeep.failures.min(8);
-        self.upkeep.not_before_ms = self.shared.disk.now_ms() + wait_ms.min(RETRY_MS_MAX);
         if *error == DiskError::Full {
             self.room.give_up_ballast(&self.shared.disk);
         }
+        let now_ms = self.shared.disk.now_ms();
+        if let Job::Remove { number, .. } | Job::Quarantine { number } = job {
+            let gone = self
+                .upkeep
+                .gone
+                .iter_mut()
+                .find(|gone| gone.number == *number);
+            gone.map(|gone| gone.pause.failed(now_ms));
+            return;
+        }
+        self.upkeep
+            .pauses
+            .entry(job.kind())
+            .or_default()
+            .failed(now_ms);
         match job {
-            Job::Seal { number, .. } if matches!(error, DiskError::Damaged(_)) => {
-                self.shared.note_damage(number);
-            }
-            Job::Remove { number, voided } => {
-                self.upkeep.gone.push(Gone {
-                    number,
-                    voided,
-                    quarantine: false,
-                });
-            }
-            Job::Quarantine { number } => {
-                self.upkeep.gone.push(Gone {
-                    number,
-                    voided: Vec::new(),
-                    quarantine: true,
-                });
+            Job::Seal { number, .. } => self.note_unsealed(*number, error),
+            // What was written of it was removed at once, if the disk let it.
+            Job::Rescue { number, .. } | Job::Rewrite { number, .. } => {
+                self.upkeep.remove_later(*number);
             }
             _ => {}
+        }
+    }
+
+    /// Sealing syncs, and a slice whose sync failed is not synced again: it is copied.
+    fn note_unsealed(&mut self, number: u64, error: &DiskError) {
+        let mut catalog = self.shared.catalog_mut();
+        let Some(entry) = catalog.get_mut(number) else {
+            return;
+        };
+        match error {
+            DiskError::Damaged(_) => entry.damaged = true,
+            DiskError::Io(_) => {
+                entry.poisoned = true;
+                self.stats.poisoned_slices += 1;
+            }
+            DiskError::Full | DiskError::Locked(_) => {}
         }
     }
 
@@ -549,24 +639,16 @@ fn raise_first_index(catalog: &mut Catalog, number: u64) {
 /// Takes a slice out of the catalog; older slices are to remember what it voided in them.
 fn take_out(catalog: &mut Catalog, number: u64, quarantine: bool) -> Option<Gone> {
     let entry = catalog.remove(number)?;
-    let voids = |older: &&SliceEntry| {
+    let is_voided = |older: &&SliceEntry| {
         older.sealed()
             && older.summary.first_sequence < entry.summary.first_sequence
             && entry.summary.voids_from <= older.summary.last_index
     };
-    let numbers: Vec<u64> = catalog
-        .slices()
-        .filter(voids)
-        .map(|older| older.number)
-        .collect();
-    let voided = numbers.iter().filter_map(|number| source(catalog, *number));
-    let voided = voided
-        .map(|source| (source.number, source.summary))
-        .collect();
+    let voided = catalog.slices().filter(is_voided);
+    let voids = voided.map(|older| older.number).collect();
     Some(Gone {
-        number,
-        voided,
-        quarantine,
+        voids,
+        ..Gone::new(number, quarantine)
     })
 }
 

@@ -330,6 +330,162 @@ fn slices_that_are_mostly_dead_are_rewritten_together() {
     assert_eq!(slow(&store), [0, 1, 2, 3, 4]);
 }
 
+/// A store of about nine sealed slices; everything below `start` is dead from the next look on.
+fn dead_below(disk: &MemDisk, start: i64) -> Store<MemDisk> {
+    let (mut store, _) = open(disk);
+    append(&mut store, 1..61, 10_000);
+    maintain(&mut store, disk);
+    save_checkpoint(&mut store, 60);
+    store.set_starts(&BTreeMap::from([(partition(0), start)]));
+    store
+}
+
+fn save_checkpoint(store: &mut Store<MemDisk>, index: u64) {
+    let data = Bytes::from_static(b"state");
+    let term = 1;
+    store
+        .save_checkpoint(&Checkpoint { index, term, data })
+        .unwrap();
+}
+
+/// One failed sync of the folder once ended retention: the store filled up, until a restart.
+#[test]
+fn retention_goes_on_after_a_failed_sync_of_a_removal() {
+    let run = |fail: u32| {
+        let disk = MemDisk::new(7);
+        let mut store = dead_below(&disk, 20);
+        disk.fail_syncs(fail);
+        maintain(&mut store, &disk);
+        store.set_starts(&BTreeMap::from([(partition(0), 40)]));
+        maintain(&mut store, &disk);
+        assert_eq!(disk.stats().syncs_failed, u64::from(fail));
+        (disk.slices(), store.usage().bytes_used)
+    };
+    let smooth = run(0);
+    assert!(smooth.0.len() < 6, "{smooth:?}");
+    assert_eq!(run(1), smooth);
+    assert_eq!(run(3), smooth);
+}
+
+/// It also held up all other upkeep: nothing was sealed, created ahead or dropped any more.
+#[test]
+fn a_slice_that_cannot_be_removed_holds_up_nothing_else() {
+    let disk = MemDisk::new(7);
+    let mut store = dead_below(&disk, 40);
+    let stuck = disk.slices()[1];
+    disk.pin_slice(stuck, true);
+    let done = maintain(&mut store, &disk);
+    assert!(done.dropped > 3, "{done:?}");
+    assert!(disk.slices().len() < 7, "{:?}", disk.slices());
+    append(&mut store, 61..81, 10_000);
+    let done = maintain(&mut store, &disk);
+    assert_eq!(done.sealed, 3, "{done:?}");
+    assert!(disk.slices().contains(&stuck));
+    disk.pin_slice(stuck, false);
+    maintain(&mut store, &disk);
+    assert!(!disk.slices().contains(&stuck));
+    drop(store);
+    let (store, recovery) = open(&disk.power_cut());
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(offsets(&store, 40), (40..80).collect::<Vec<_>>());
+}
+
+/// A copy that was dropped while its original could not be moved aside would leave a start with
+/// the original, which would tell of a loss once more.
+#[test]
+fn a_copy_stays_while_its_original_does() {
+    let disk = MemDisk::new(7);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..6, 10_000);
+    let original = disk.slices()[0];
+    disk.pin_slice(original, true);
+    assert!(disk.corrupt_value(original));
+    assert!(store.reader().read(partition(0), 0, usize::MAX).is_err());
+    let done = maintain(&mut store, &disk);
+    assert_eq!(
+        (done.lost.len(), done.quarantined.len()),
+        (1, 0),
+        "{done:?}"
+    );
+    append(&mut store, 6..61, 10_000);
+    maintain(&mut store, &disk);
+    save_checkpoint(&mut store, 60);
+    store.set_starts(&BTreeMap::from([(partition(0), 50)]));
+    assert!(maintain(&mut store, &disk).dropped > 3);
+    drop(store);
+    let disk = disk.power_cut();
+    let (mut store, recovery) = open(&disk);
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(recovery.previous_store_id, None);
+    disk.pin_slice(original, false);
+    store.set_starts(&BTreeMap::from([(partition(0), 50)]));
+    maintain(&mut store, &disk);
+    assert!(disk.slices()[0] > 3, "{:?}", disk.slices());
+    assert_eq!(offsets(&store, 50), (50..60).collect::<Vec<_>>());
+}
+
+/// What was voided would be back with the older slice, were the newer one gone before it.
+#[test]
+fn a_slice_goes_after_the_ones_it_voided_something_in() {
+    let disk = MemDisk::new(7);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..9, 10_000);
+    let later = |index, p, bytes| {
+        let batch = support::batch(index as i64 - 1, 1, 5, &vec![9; bytes]);
+        support::entry(index, 2, support::frame(2, &[(partition(p), batch)]))
+    };
+    // The older one is sealed before the newer one voids something in it.
+    maintain(&mut store, &disk);
+    let oldest = disk.slices()[0];
+    disk.pin_slice(oldest, true);
+    let voiding = (5..8).map(|index| later(index, 0, 25_000));
+    for entry in voiding.chain((8..61).map(|index| later(index, 1, 10_000))) {
+        store.persist(&[entry], None, false).unwrap();
+    }
+    save_checkpoint(&mut store, 60);
+    store.set_starts(&BTreeMap::from([(partition(0), 50), (partition(1), 0)]));
+    assert_eq!(maintain(&mut store, &disk).dropped, 2);
+    drop(store);
+    let disk = disk.restarted();
+    let (store, recovery) = open(&disk);
+    assert!(disk.slices().contains(&oldest));
+    let found = store.reader().entries(recovery.first_index, 15, usize::MAX);
+    let voided = |entry: &edge_log::Entry| entry.index >= 5 && entry.term == 1;
+    assert!(!found.unwrap().iter().any(voided), "{recovery:?}");
+}
+
+/// Once the older one was removed first, and the newer one could not note any more, for ever,
+/// what it had voided there.
+#[test]
+fn slices_that_voided_parts_of_each_other_are_dropped_together() {
+    let disk = MemDisk::new(7);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..21, 10_000);
+    let rewritten = |index| {
+        let batch = support::batch(index as i64 - 1, 1, 5, &[9; 10_000]);
+        support::entry(index, 2, support::frame(2, &[(partition(0), batch)]))
+    };
+    for index in (10..21).chain(15..61) {
+        store.persist(&[rewritten(index)], None, false).unwrap();
+    }
+    maintain(&mut store, &disk);
+    save_checkpoint(&mut store, 60);
+    store.set_starts(&BTreeMap::from([(partition(0), 40)]));
+    maintain(&mut store, &disk);
+    let known: Vec<u64> = store
+        .usage()
+        .slices
+        .iter()
+        .map(|slice| slice.number)
+        .collect();
+    let on_disk = disk
+        .slices()
+        .into_iter()
+        .filter(|number| number <= known.last().unwrap());
+    assert_eq!(on_disk.collect::<Vec<_>>(), known);
+    assert!(known.len() < 6, "{known:?}");
+}
+
 #[test]
 fn damage_in_any_value_is_never_served_and_what_is_lost_is_exact() {
     for seed in 0..200 {

@@ -9,21 +9,63 @@ use crate::scan::{self, Scanned};
 use crate::store::poison_file;
 use crate::{Disk, DiskError, copy, slice_index};
 
-/// The slices in write order.
-pub fn pieces<D: Disk>(disk: &D) -> Result<Vec<Piece>, DiskError> {
+/// What is there.
+pub struct Inventory {
+    /// The slices in write order.
+    pub pieces: Vec<Piece>,
+    pub unwanted: Unwanted,
+    /// The first number that no slice has, not even one that is unwanted.
+    pub next_number: u64,
+}
+
+/// Slices that do not count and could not be got rid of: upkeep goes on trying.
+#[derive(Default)]
+pub struct Unwanted {
+    pub to_remove: Vec<u64>,
+    pub to_quarantine: Vec<u64>,
+}
+
+impl Unwanted {
+    /// Removes a slice that nobody needs.
+    pub fn remove<D: Disk>(&mut self, disk: &D, number: u64) {
+        if let Err(error) = disk.remove_slice(number) {
+            log::warn!("slice {number} is not needed and cannot be removed yet: {error}");
+            self.to_remove.push(number);
+        }
+    }
+
+    /// Moves a damaged slice aside; where to.
+    pub fn quarantine<D: Disk>(&mut self, disk: &D, number: u64) -> Option<String> {
+        let moved = disk.quarantine_slice(number);
+        if let Err(error) = &moved {
+            log::error!("slice {number} cannot be moved aside yet: {error}");
+            self.to_quarantine.push(number);
+        }
+        moved.ok()
+    }
+}
+
+/// Looks at every slice.
+pub fn take<D: Disk>(disk: &D) -> Result<Inventory, DiskError> {
     let numbers = disk.slice_numbers()?;
-    let mut pieces = Vec::with_capacity(numbers.len());
+    let mut inventory = Inventory {
+        pieces: Vec::with_capacity(numbers.len()),
+        unwanted: Unwanted::default(),
+        next_number: numbers.last().map_or(1, |last| last + 1),
+    };
     for &number in &numbers {
         let piece = piece(disk, number)?;
         if is_unfinished_copy(disk, &piece, &numbers) {
-            remove(disk, number);
+            inventory.unwanted.remove(disk, number);
         } else {
-            pieces.push(piece);
+            inventory.pieces.push(piece);
         }
     }
-    drop_replaced(disk, &mut pieces);
-    pieces.sort_by_key(|piece| (piece.order(), piece.number));
-    Ok(pieces)
+    drop_replaced(disk, &mut inventory);
+    inventory
+        .pieces
+        .sort_by_key(|piece| (piece.order(), piece.number));
+    Ok(inventory)
 }
 
 /// A copy counts once its index is stored; until then what it copies is still there.
@@ -36,31 +78,25 @@ fn is_unfinished_copy<D: Disk>(disk: &D, piece: &Piece, numbers: &[u64]) -> bool
 }
 
 /// A crash may leave a finished copy beside its originals.
-fn drop_replaced<D: Disk>(disk: &D, pieces: &mut Vec<Piece>) {
+fn drop_replaced<D: Disk>(disk: &D, inventory: &mut Inventory) {
     let mut replaced = Vec::new();
-    for piece in &*pieces {
+    for piece in &inventory.pieces {
         if let Content::Sealed(summary) = &piece.content {
             let damaged = !summary.reduced;
             replaced.extend(summary.replaces.iter().map(|number| (*number, damaged)));
         }
     }
-    pieces.retain(|piece| {
+    let unwanted = &mut inventory.unwanted;
+    inventory.pieces.retain(|piece| {
         let Some((number, damaged)) = replaced.iter().find(|(of, _)| *of == piece.number) else {
             return true;
         };
         match *damaged && piece.poisoned_at.is_none() {
-            true => drop(disk.quarantine_slice(*number)),
-            false => remove(disk, *number),
+            true => drop(unwanted.quarantine(disk, *number)),
+            false => unwanted.remove(disk, *number),
         }
         false
     });
-}
-
-/// Removes a slice that nobody needs.
-pub fn remove<D: Disk>(disk: &D, number: u64) {
-    if let Err(error) = disk.remove_slice(number) {
-        log::warn!("slice {number} is not needed and cannot be removed: {error}");
-    }
 }
 
 fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece, DiskError> {

@@ -19,6 +19,7 @@ mod judge;
 mod piece;
 mod rebuild;
 
+use inventory::{Inventory, Unwanted};
 use judge::{durable, judge, take_tail};
 use piece::Piece;
 
@@ -34,7 +35,11 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let (mut identity, found) = IdentityFile::load(&disk)?;
     identity.renew();
     let checkpoint = checkpoint::load(&disk)?;
-    let mut pieces = inventory::pieces(&disk)?;
+    let Inventory {
+        mut pieces,
+        unwanted,
+        next_number,
+    } = inventory::take(&disk)?;
     let known = match found {
         FoundIdentity::Slot(identity) => Some(identity),
         FoundIdentity::Missing | FoundIdentity::Damaged => None,
@@ -60,8 +65,10 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         tail,
         highest: judged.highest,
         begun,
+        unwanted,
+        next_number,
     };
-    recovering.finish(pieces)
+    Ok(recovering.finish(pieces))
 }
 
 /// What an earlier process named last may only be in the cache. A disk that fails now will fail
@@ -95,12 +102,15 @@ struct Recovering<D: Disk> {
     highest: u64,
     /// There was something here before.
     begun: bool,
+    unwanted: Unwanted,
+    /// For the first slice that this life creates.
+    next_number: u64,
 }
 
 impl<D: Disk> Recovering<D> {
-    fn finish(mut self, pieces: Vec<Piece>) -> Result<(Store<D>, Recovery), OpenError> {
+    fn finish(mut self, pieces: Vec<Piece>) -> (Store<D>, Recovery) {
         let slices = pieces.len();
-        let mut built = self.rebuild(pieces)?;
+        let mut built = self.rebuild(pieces);
         self.set_bounds(&mut built.catalog);
         let (identity, previous_store_id) = self.incarnation(&built.catalog, built.last_crc);
         self.identity.write(&self.disk, identity);
@@ -119,8 +129,9 @@ impl<D: Disk> Recovering<D> {
         };
         let mut store = Store::start(start, self.config);
         store.adopt_tail(self.tail, built.leftovers);
+        store.get_rid_later(&self.unwanted.to_remove, &self.unwanted.to_quarantine);
         recovery.proven_index = store.shared.catalog().last_index;
-        Ok((store, recovery))
+        (store, recovery)
     }
 
     /// What is told of the start; what is surely on the disk is known when the tail is copied.

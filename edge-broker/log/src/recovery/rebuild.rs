@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use super::Recovering;
-use super::inventory::remove;
 use super::piece::{Content, Piece};
 use crate::catalog::Catalog;
 use crate::copy::{self, Plan};
@@ -23,21 +22,21 @@ use crate::{Disk, DiskError, Slice};
 
 impl<D: Disk> Recovering<D> {
     /// Takes all slices in; the newest is gone on with, unless a tail is to be copied first.
-    pub(super) fn rebuild(&mut self, pieces: Vec<Piece>) -> Result<Built<D>, DiskError> {
+    pub(super) fn rebuild(&mut self, pieces: Vec<Piece>) -> Built<D> {
         let mut built = Built {
             catalog: Catalog::default(),
             active: None,
             held: Vec::new(),
             leftovers: Vec::new(),
             last_crc: 0,
-            next_number: self.disk.slice_numbers()?.last().map_or(1, |last| last + 1),
+            next_number: self.next_number,
         };
         let newest = pieces.iter().rposition(|piece| !piece.is_empty());
         for (at, piece) in pieces.into_iter().enumerate() {
             let may_go_on = Some(at) == newest && self.tail.is_empty();
             self.take(&mut built, piece, may_go_on);
         }
-        Ok(built)
+        built
     }
 
     /// Takes a slice into the log.
@@ -46,7 +45,7 @@ impl<D: Disk> Recovering<D> {
             // Created ahead; nobody knows whether it was synced.
             match piece.damaged {
                 true => self.quarantine(piece.number),
-                false => remove(&self.disk, piece.number),
+                false => self.unwanted.remove(&self.disk, piece.number),
             }
             return;
         }
@@ -151,6 +150,7 @@ impl<D: Disk> Recovering<D> {
             Ok(None) => self.quarantine(piece.number),
             Err(error) => {
                 log::error!("slice {} cannot be copied now: {error}", piece.number);
+                self.unwanted.to_remove.push(plan.number);
                 self.serve_damaged(built, piece, file_bytes);
             }
         }
@@ -168,10 +168,8 @@ impl<D: Disk> Recovering<D> {
     }
 
     fn quarantine(&mut self, number: u64) {
-        match self.disk.quarantine_slice(number) {
-            Ok(name) => self.quarantined.push(name),
-            Err(error) => log::error!("slice {number} cannot be moved aside: {error}"),
-        }
+        let moved = self.unwanted.quarantine(&self.disk, number);
+        self.quarantined.extend(moved);
     }
 }
 

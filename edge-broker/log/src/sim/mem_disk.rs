@@ -182,6 +182,13 @@ impl MemDisk {
         }
     }
 
+    /// Makes a slice one that cannot be removed or moved aside, or one that can again.
+    pub fn pin_slice(&self, number: u64, pinned: bool) {
+        if let Some(slice) = self.lock().slices.get_mut(&number) {
+            slice.pinned = pinned;
+        }
+    }
+
     /// Removes a plain file, or damages it when `flip` is set; false when there is none.
     pub fn damage_file(&self, name: &str, flip: bool) -> bool {
         let mut contents = self.lock();

@@ -21,12 +21,16 @@ pub fn sync_folder(path: &Path) -> Result<(), DiskError> {
 
 /// Removes what an earlier process did not come to remove.
 pub fn remove_leftovers(dir: &Path) {
-    let slices = fs::read_dir(dir.join("slices"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    for entry in slices.filter(|entry| entry.file_name().to_string_lossy().ends_with(".dead")) {
-        let _ = fs::remove_dir_all(entry.path());
+    let slices = dir.join("slices");
+    let entries = fs::read_dir(&slices).into_iter().flatten().flatten();
+    let dead = entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(".dead"));
+    let dead: Vec<fs::DirEntry> = dead.collect();
+    // The new names may only be in the cache: until they are durable nothing in the folders may
+    // go, or a power cut could bring a slice back in part.
+    if !dead.is_empty() && sync_folder(&slices).is_ok() {
+        for entry in dead {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
     for folder in [dir, &dir.join("checkpoint")] {
         let files = fs::read_dir(folder).into_iter().flatten().flatten();

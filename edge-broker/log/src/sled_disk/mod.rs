@@ -15,6 +15,7 @@ mod raw;
 mod slice;
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -42,7 +43,7 @@ fn io_error(what: &str, path: &Path) -> impl FnOnce(std::io::Error) -> DiskError
 
 fn disk_error(what: &str, error: &std::io::Error) -> DiskError {
     match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => DiskError::Full,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskError::Full,
         _ => DiskError::Io(format!("{what}: {error}")),
     }
 }
@@ -78,6 +79,24 @@ impl SledDisk {
 
     fn slice_dir(&self, number: u64) -> PathBuf {
         self.dir.join("slices").join(number.to_string())
+    }
+}
+
+/// Renames a folder; what an earlier one left under the new name goes.
+fn rename_over(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::rename(from, to).or_else(|error| match error.kind() {
+        ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists => {
+            fs::remove_dir_all(to).and_then(|()| fs::rename(from, to))
+        }
+        _ => Err(error),
+    })
+}
+
+/// Where a slice goes in quarantine; a start may give the number of one there to a new slice.
+fn quarantine_name(number: u64, copy: u32) -> String {
+    match copy {
+        0 => format!("quarantine/{number}"),
+        copy => format!("quarantine/{number}.{copy}"),
     }
 }
 
@@ -129,7 +148,7 @@ impl Disk for SledDisk {
         SledSlice::create(&path, self.cache_bytes).inspect_err(|_| {
             // On a full disk each new try would take more of it.
             let dead = path.with_extension("dead");
-            let _ = fs::rename(&path, &dead).and_then(|()| fs::remove_dir_all(&dead));
+            let _ = rename_over(&path, &dead).and_then(|()| fs::remove_dir_all(&dead));
         })
     }
 
@@ -150,33 +169,40 @@ impl Disk for SledDisk {
     }
 
     fn remove_slice(&self, number: u64) -> Result<(), DiskError> {
-        let (from, to) = (
-            self.slice_dir(number),
-            self.dir.join(format!("slices/{number}.dead")),
-        );
-        fs::rename(&from, &to).map_err(io_error("remove", &from))?;
+        let from = self.slice_dir(number);
+        let dead = from.with_extension("dead");
+        match rename_over(&from, &dead) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // An earlier try came as far as here, or to the end.
+                if !dead.exists() {
+                    return Ok(());
+                }
+            }
+            renamed => renamed.map_err(io_error("remove", &from))?,
+        }
+        // Until the new name is durable nothing in it may go: it could come back in part.
         files::sync_folder(&self.dir.join("slices"))?;
-        fs::remove_dir_all(&to).map_err(io_error("remove", &to))
+        fs::remove_dir_all(&dead).map_err(io_error("remove", &dead))
     }
 
     fn quarantine_slice(&self, number: u64) -> Result<String, DiskError> {
-        let folder = self.dir.join("quarantine");
-        let to = (0..)
-            .map(|copy| match copy {
-                0 => folder.join(number.to_string()),
-                copy => folder.join(format!("{number}.{copy}")),
-            })
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| folder.join(number.to_string()));
         let from = self.slice_dir(number);
-        fs::rename(&from, &to).map_err(io_error("quarantine", &from))?;
-        files::sync_folder(&folder)?;
+        let mut name = quarantine_name(number, 0);
+        let mut already = name.clone();
+        for copy in 1.. {
+            if !self.dir.join(&name).exists() {
+                break;
+            }
+            already = std::mem::replace(&mut name, quarantine_name(number, copy));
+        }
+        match fs::rename(&from, self.dir.join(&name)) {
+            // An earlier try came as far as here.
+            Err(error) if error.kind() == ErrorKind::NotFound => name = already,
+            renamed => renamed.map_err(io_error("quarantine", &from))?,
+        }
+        files::sync_folder(&self.dir.join("quarantine"))?;
         files::sync_folder(&self.dir.join("slices"))?;
-        Ok(to
-            .strip_prefix(&self.dir)
-            .unwrap_or(&to)
-            .display()
-            .to_string())
+        Ok(name)
     }
 
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
@@ -191,9 +217,7 @@ impl Disk for SledDisk {
     fn remove_file(&self, name: &str) -> Result<(), DiskError> {
         let path = self.dir.join(name);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(disk_error("remove", &error))
-            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(disk_error("remove", &error)),
             _ => Ok(()),
         }
     }

@@ -165,6 +165,43 @@ fn a_slice_that_cannot_be_created_leaves_nothing_behind() {
     assert_eq!(slice_dirs(dir.path()), Vec::<PathBuf>::new());
 }
 
+/// The rename was made, then the sync of the folder failed. The next try renamed again, did not
+/// find the slice, and so for ever: retention had ended until a restart.
+#[test]
+fn a_removal_that_failed_halfway_is_finished_by_the_next_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SledDisk::open(dir.path(), &config()).unwrap();
+    drop(disk.create_slice(1).unwrap());
+    fs::rename(
+        dir.path().join("slices/1"),
+        dir.path().join("slices/1.dead"),
+    )
+    .unwrap();
+    disk.remove_slice(1).unwrap();
+    assert_eq!(slice_dirs(dir.path()), Vec::<PathBuf>::new());
+    disk.remove_slice(1).unwrap();
+    // What an earlier one of that number left is in nobody's way.
+    drop(disk.create_slice(1).unwrap());
+    fs::create_dir_all(dir.path().join("slices/1.dead/left")).unwrap();
+    disk.remove_slice(1).unwrap();
+    assert_eq!(slice_dirs(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_slice_that_is_in_quarantine_already_stays_there_under_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SledDisk::open(dir.path(), &config()).unwrap();
+    for name in ["quarantine/1", "quarantine/1.1"] {
+        drop(disk.create_slice(1).unwrap());
+        assert_eq!(disk.quarantine_slice(1).unwrap(), name);
+        assert_eq!(disk.quarantine_slice(1).unwrap(), name, "a second try");
+    }
+    // Somebody has looked at it and deleted it meanwhile.
+    fs::remove_dir_all(dir.path().join("quarantine")).unwrap();
+    fs::create_dir(dir.path().join("quarantine")).unwrap();
+    assert_eq!(disk.quarantine_slice(1).unwrap(), "quarantine/1");
+}
+
 #[test]
 fn torn_conf_and_half_snapshots_do_not_hinder_opening() {
     let conf = fs::read({

@@ -34,9 +34,6 @@ impl Staged {
     }
 }
 
-const RETRY_MS_MIN: u64 = 1000;
-const RETRY_MS_MAX: u64 = 60_000;
-
 impl<D: Disk> Store<D> {
     /// Writes entries and syncs once; nothing is durable unless this returns `Ok`.
     ///
@@ -73,7 +70,7 @@ impl<D: Disk> Store<D> {
         if must_sync_hard_state {
             self.sync_identity()?;
         }
-        self.retry_after_ms = 0;
+        self.retry.worked();
         Ok(Durable {
             sequence: self.durable.sequence,
             last_index: self.shared.catalog().last_index,
@@ -155,9 +152,8 @@ impl<D: Disk> Store<D> {
                 cause: error.to_string(),
             };
         }
-        self.retry_after_ms = (self.retry_after_ms * 2).clamp(RETRY_MS_MIN, RETRY_MS_MAX);
         PersistError::Poisoned {
-            retry_after_ms: self.retry_after_ms,
+            retry_after_ms: self.retry.failed(self.shared.disk.now_ms()),
             cause: error.to_string(),
         }
     }

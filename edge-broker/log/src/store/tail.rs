@@ -27,6 +27,16 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Slices that do not count and could not be got rid of yet.
+    pub(crate) fn get_rid_later(&mut self, to_remove: &[u64], to_quarantine: &[u64]) {
+        for number in to_remove {
+            self.upkeep.remove_later(*number);
+        }
+        for number in to_quarantine {
+            self.upkeep.quarantine_later(*number);
+        }
+    }
+
     fn remove_leftovers(&mut self) {
         for number in std::mem::take(&mut self.leftovers) {
             self.upkeep.remove_later(number);
@@ -51,8 +61,12 @@ impl<D: Disk> Store<D> {
         };
         self.next_number += 1;
         let mut tail = self.tail.iter().cloned().map(Ok);
-        let copied = copy::write(&self.shared.disk, &plan, &mut tail)?;
-        let Some((summary, _)) = copied else {
+        let copied = copy::write(&self.shared.disk, &plan, &mut tail);
+        if copied.is_err() {
+            // What there is of it was removed at once, if the disk let it.
+            self.upkeep.remove_later(plan.number);
+        }
+        let Some((summary, _)) = copied? else {
             return Ok(());
         };
         let file_bytes = self.shared.disk.slice_bytes(plan.number);

@@ -47,6 +47,10 @@ pub struct SliceData {
     pub created: bool,
     /// It is gone for readers, and after a power cut perhaps not.
     pub removed: bool,
+    /// Where it is gone to, if it was moved aside.
+    pub aside: Option<String>,
+    /// It cannot be removed or moved.
+    pub pinned: bool,
     /// It cannot be opened.
     pub damaged: bool,
     /// A write was refused: no more are taken until it is opened again.
@@ -143,17 +147,43 @@ impl Contents {
         }
     }
 
-    /// Files in the folder of a slice go with it.
-    pub fn remove_orphaned_files(&mut self) {
-        let slices = &self.slices;
-        self.files.retain(|name, _| {
-            let folder = name
-                .strip_prefix("slices/")
-                .and_then(|rest| rest.split('/').next());
-            let number = folder.and_then(|number| number.parse().ok());
-            number.is_none_or(|number: u64| slices.contains_key(&number))
-        });
+    /// A removal or a move aside, made and perhaps not durable.
+    pub fn take_away(&mut self, number: u64, aside: Option<&str>) -> Result<bool, DiskError> {
+        self.step()?;
+        let Some(slice) = self.slices.get_mut(&number) else {
+            return Ok(false);
+        };
+        if slice.pinned {
+            return Err(DiskError::Io(format!("slice {number} cannot be moved")));
+        }
+        slice.removed = true;
+        slice.aside = aside.map(str::to_string);
+        Ok(true)
     }
+
+    /// What was taken away is so for sure.
+    pub fn forget_slice(&mut self, number: u64) {
+        if let Some(mut slice) = self.slices.remove(&number)
+            && let Some(name) = slice.aside.take()
+        {
+            self.quarantined.insert(name, slice);
+        }
+        self.files.retain(|name, _| slice_of(name) != Some(number));
+    }
+
+    /// Whether the folder that a file is in exists.
+    pub fn has_folder_of(&self, name: &str) -> bool {
+        slice_of(name).is_none_or(|number| self.slices.get(&number).is_some_and(|s| !s.removed))
+    }
+}
+
+/// The slice in whose folder a file is.
+pub fn slice_of(name: &str) -> Option<u64> {
+    name.strip_prefix("slices/")?
+        .split('/')
+        .next()?
+        .parse()
+        .ok()
 }
 
 pub fn overwrite(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {

@@ -25,13 +25,17 @@ impl Disk for MemDisk {
             bytes: SLICE_OVERHEAD_BYTES,
             ..SliceData::default()
         };
+        // What an earlier one of that number left has another name by now.
+        contents.forget_slice(number);
         contents.slices.insert(number, slice);
         match contents.sync_outcome()? {
             SyncOutcome::Works => contents.slice(number)?.created = true,
             SyncOutcome::Lies => {}
             SyncOutcome::Fails => {
-                contents.slice(number)?.removed = true;
-                return Err(DiskError::Io("sync of a new slice failed".into()));
+                let slice = contents.slice(number)?;
+                slice.removed = true;
+                slice.bytes = 0;
+                return Err(sync_failed("a new slice"));
             }
         }
         Ok(MemSlice {
@@ -71,34 +75,39 @@ impl Disk for MemDisk {
 
     fn remove_slice(&self, number: u64) -> Result<(), DiskError> {
         let mut contents = self.live()?;
-        contents.step()?;
-        contents.slice(number)?.removed = true;
-        contents.step()?;
-        contents.slices.remove(&number);
-        let folder = format!("slices/{number}/");
-        contents.files.retain(|name, _| !name.starts_with(&folder));
+        if !contents.take_away(number, None)? {
+            return Ok(());
+        }
+        match contents.sync_outcome()? {
+            SyncOutcome::Works => contents.forget_slice(number),
+            SyncOutcome::Lies => {}
+            SyncOutcome::Fails => return Err(sync_failed("the folder of slices")),
+        }
         Ok(())
     }
 
     fn quarantine_slice(&self, number: u64) -> Result<String, DiskError> {
         let mut contents = self.live()?;
-        contents.step()?;
-        contents.slice(number)?;
-        let folder = format!("slices/{number}/");
-        contents.files.retain(|name, _| !name.starts_with(&folder));
         let name = format!("quarantine/{number}");
-        if let Some(slice) = contents.slices.remove(&number) {
-            contents.quarantined.insert(name.clone(), slice);
+        if !contents.take_away(number, Some(&name))? {
+            return Ok(name);
         }
+        for folder in ["the quarantine", "the folder of slices"] {
+            match contents.sync_outcome()? {
+                SyncOutcome::Works => {}
+                SyncOutcome::Lies => return Ok(name),
+                SyncOutcome::Fails => return Err(sync_failed(folder)),
+            }
+        }
+        contents.forget_slice(number);
         Ok(name)
     }
 
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
         let contents = self.live()?;
-        let content = contents
-            .files
-            .get(name)
-            .and_then(|file| file.current.as_ref());
+        let file = contents.files.get(name);
+        let file = file.filter(|_| contents.has_folder_of(name));
+        let content = file.and_then(|file| file.current.as_ref());
         Ok(content.map(|bytes| bytes[..bytes.len().min(bytes_max)].to_vec()))
     }
 
@@ -106,9 +115,12 @@ impl Disk for MemDisk {
         let mut contents = self.live()?;
         // The temporary file: written and synced under another name.
         contents.step()?;
+        if !contents.has_folder_of(name) {
+            return Err(DiskError::Io(format!("there is no folder for {name}")));
+        }
         contents.take_room(bytes.len() as u64)?;
         match contents.sync_outcome()? {
-            SyncOutcome::Fails => return Err(DiskError::Io(format!("sync of {name} failed"))),
+            SyncOutcome::Fails => return Err(sync_failed(name)),
             SyncOutcome::Works | SyncOutcome::Lies => {}
         }
         // The rename: seen at once, durable with the folder.
@@ -118,7 +130,7 @@ impl Disk for MemDisk {
         file.orphaned.clear();
         file.renamed = true;
         match contents.sync_outcome()? {
-            SyncOutcome::Fails => Err(DiskError::Io(format!("sync of {name}'s folder failed"))),
+            SyncOutcome::Fails => Err(sync_failed(&format!("{name}'s folder"))),
             SyncOutcome::Lies => Ok(()),
             SyncOutcome::Works => {
                 let file = contents.file(name)?;
@@ -179,7 +191,7 @@ impl Disk for MemDisk {
             }
             SyncOutcome::Fails => {
                 file.orphaned.extend(pending);
-                Err(DiskError::Io(format!("sync of {name} failed")))
+                Err(sync_failed(name))
             }
         }
     }
@@ -201,12 +213,15 @@ impl Disk for MemDisk {
     fn sync_names(&self) -> Result<(), DiskError> {
         let mut contents = self.live()?;
         match contents.sync_outcome()? {
-            SyncOutcome::Fails => return Err(DiskError::Io("sync of the folders failed".into())),
+            SyncOutcome::Fails => return Err(sync_failed("the folders")),
             SyncOutcome::Lies => return Ok(()),
             SyncOutcome::Works => {}
         }
-        contents.slices.retain(|_, slice| !slice.removed);
-        contents.remove_orphaned_files();
+        let removed = contents.slices.iter().filter(|(_, slice)| slice.removed);
+        let removed: Vec<u64> = removed.map(|(number, _)| *number).collect();
+        removed
+            .into_iter()
+            .for_each(|number| contents.forget_slice(number));
         contents
             .slices
             .values_mut()
@@ -248,6 +263,10 @@ impl Disk for MemDisk {
     fn background(&self) -> bool {
         false
     }
+}
+
+fn sync_failed(what: &str) -> DiskError {
+    DiskError::Io(format!("sync of {what} failed"))
 }
 
 /// What an empty slice occupies.

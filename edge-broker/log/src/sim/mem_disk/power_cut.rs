@@ -9,16 +9,10 @@ impl Contents {
     pub fn power_cut(&mut self) {
         self.stats.power_cuts += 1;
         let mut rng = self.rng.clone();
-        self.slices.retain(|_, slice| {
-            // Unsynced: a creation that was not finished, a removal. Either may have happened.
-            if (slice.removed || !slice.created) && rng.bool() {
-                return false;
-            }
-            slice.damaged |= !slice.created && rng.bool();
-            slice.removed = false;
-            slice.created = true;
-            true
-        });
+        let numbers: Vec<u64> = self.slices.keys().copied().collect();
+        for number in numbers {
+            self.cut_name(&mut rng, number);
+        }
         for slice in self.slices.values_mut() {
             for key in std::mem::take(&mut slice.unsynced) {
                 cut_value(&mut rng, &mut self.stats, slice, key);
@@ -28,8 +22,21 @@ impl Contents {
             cut_file(&mut rng, file);
         }
         self.files.retain(|_, file| file.current.is_some());
-        self.remove_orphaned_files();
         self.rng = rng;
+    }
+
+    /// Unsynced: a creation that was not finished, a removal, a move. Either may have happened.
+    fn cut_name(&mut self, rng: &mut fastrand::Rng, number: u64) {
+        let Some(slice) = self.slices.get_mut(&number) else {
+            return;
+        };
+        if (slice.removed || !slice.created) && rng.bool() {
+            return self.forget_slice(number);
+        }
+        slice.damaged |= !slice.created && rng.bool();
+        slice.removed = false;
+        slice.aside = None;
+        slice.created = true;
     }
 }
 
