@@ -15,6 +15,7 @@ mod catch_up;
 mod delivering;
 mod ending;
 mod intake;
+mod leaving;
 mod reading;
 mod retained;
 mod words;
@@ -46,7 +47,8 @@ pub(crate) struct Connection<S> {
     stream: S,
     session: Session,
     mailbox: Arc<Mailbox>,
-    _registered: Registered,
+    /// Its place; taken when the connection is over.
+    registered: Option<Registered>,
     received: BytesMut,
     /// Bytes at the front of `received` that were looked at for pings while we waited for room.
     looked_ahead: usize,
@@ -92,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             session,
             mailbox: registered.mailbox.clone(),
-            _registered: registered,
+            registered: Some(registered),
             received,
             looked_ahead: 0,
             eof: false,
@@ -214,3 +216,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use smol::Async;
 use smol::channel::{Receiver, Sender};
+use smol::future::FutureExt;
 use smol::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use smol::net::TcpStream;
 
@@ -93,15 +95,19 @@ impl PreAuth {
         lock(&self.sockets).len()
     }
 
-    /// One more; the receiver closes when it has to go.
-    fn enter(&self, id: u64, count_max: usize) -> Receiver<()> {
-        let (sender, receiver) = smol::channel::bounded(1);
+    /// One more.
+    fn enter(self: &Arc<Self>, id: u64, count_max: usize) -> Place {
+        let (sender, evicted) = smol::channel::bounded(1);
         let mut sockets = lock(&self.sockets);
         while sockets.len() >= count_max {
             sockets.pop_front();
         }
         sockets.push_back((id, sender));
-        receiver
+        Place {
+            id,
+            evicted,
+            pre_auth: self.clone(),
+        }
     }
 
     fn leave(&self, id: u64) {
@@ -114,6 +120,20 @@ impl PreAuth {
     /// Closes all of them.
     pub(crate) fn clear(&self) {
         lock(&self.sockets).clear();
+    }
+}
+
+/// A place among the sockets before CONNECT: given back when it is dropped, however that comes.
+struct Place {
+    id: u64,
+    /// Closes when the socket has to go.
+    evicted: Receiver<()>,
+    pre_auth: Arc<PreAuth>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.pre_auth.leave(self.id);
     }
 }
 
@@ -131,21 +151,17 @@ pub(crate) async fn accept(
             Ok((stream, peer)) => {
                 hub.counters.connections.add(1);
                 let _ = stream.get_ref().set_nodelay(true);
-                let id = hub.next_id();
-                let evicted = pre_auth.enter(id, hub.config.mqtt.pre_auth_max);
-                let (hub, pre_auth, alive) = (hub.clone(), pre_auth.clone(), alive.clone());
+                let place = pre_auth.enter(hub.next_id(), hub.config.mqtt.pre_auth_max);
                 let guest = Guest {
-                    id,
-                    evicted,
-                    pre_auth,
+                    place,
                     peer,
                     anonymous,
                 };
+                let (hub, alive) = (hub.clone(), alive.clone());
                 smol::spawn(async move {
-                    // Greeting takes a moment and much room, serving takes long and little.
-                    let greeted = Box::pin(guest.greet(hub, stream.into())).await;
-                    if let Some(connection) = greeted {
-                        connection.run().await;
+                    let serving = AssertUnwindSafe(serve(guest, hub, stream.into()));
+                    if serving.catch_unwind().await.is_err() {
+                        log::error!("the connection from {peer} ended by an error of the gateway");
                     }
                     drop(alive);
                 })
@@ -162,11 +178,17 @@ pub(crate) async fn accept(
     }
 }
 
+/// Greeting takes a moment and much room, serving takes long and little.
+async fn serve(guest: Guest, hub: Arc<Hub>, stream: TcpStream) {
+    let greeted = Box::pin(guest.greet(hub, stream)).await;
+    if let Some(connection) = greeted {
+        connection.run().await;
+    }
+}
+
 /// A socket before its CONNECT.
 struct Guest {
-    id: u64,
-    evicted: Receiver<()>,
-    pre_auth: Arc<PreAuth>,
+    place: Place,
     peer: SocketAddr,
     anonymous: Anonymous,
 }
@@ -188,7 +210,7 @@ impl Guest {
             None => None,
         };
         // Only now: who is made to wait for a refusal is one of the few, too.
-        self.pre_auth.leave(self.id);
+        self.place.pre_auth.leave(self.place.id);
         self.welcome(hub, stream, connect?, received).await
     }
 
@@ -216,7 +238,7 @@ impl Guest {
             None
         };
         let evicted = async {
-            let _ = self.evicted.recv().await;
+            let _ = self.place.evicted.recv().await;
             None
         };
         let bytes_max = hub.config.mqtt.packet_bytes_max.min(CONNECT_BYTES_MAX);
@@ -246,14 +268,7 @@ impl Guest {
             return None;
         };
         log::debug!("client {} connected from {}", name(&client_id), self.peer);
-        let mqtt = &hub.config.mqtt;
-        let limits = Limits {
-            in_flight_max: mqtt.in_flight_max,
-            packet_bytes_max: mqtt.packet_bytes_max,
-            subscriptions_max: mqtt.subscriptions_max,
-            topic_levels_max: mqtt.topic_levels_max,
-            hold_ms_max: mqtt.hold_s_max * 1000,
-        };
+        let limits = Limits::of(&hub.config.mqtt);
         let session = Session::open(connect, assigned, limits, hub.now_ms());
         Some(Connection::new(hub, stream, session, registered, received))
     }
@@ -271,7 +286,7 @@ impl Guest {
             smol::Timer::after(Duration::from_millis(hold_ms)).await;
         };
         let evicted = async {
-            let _ = self.evicted.recv().await;
+            let _ = self.place.evicted.recv().await;
         };
         smol::future::or(hold, evicted).await;
         refuse(stream, connect.version, reason).await;

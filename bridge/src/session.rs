@@ -29,6 +29,7 @@ use crate::codec::encode_for;
 use crate::codec::packet::{
     ConnAck, Connect, Granted, Packet, Publish, QoS, Reason, Reply, Version, Violation, Will,
 };
+use crate::config::MqttConfig;
 
 /// Numbers a session keeps to.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,19 @@ pub(crate) struct Limits {
     pub(crate) subscriptions_max: usize,
     pub(crate) topic_levels_max: usize,
     pub(crate) hold_ms_max: u64,
+}
+
+impl Limits {
+    /// As the configuration says.
+    pub(crate) fn of(mqtt: &MqttConfig) -> Limits {
+        Limits {
+            in_flight_max: mqtt.in_flight_max,
+            packet_bytes_max: mqtt.packet_bytes_max,
+            subscriptions_max: mqtt.subscriptions_max,
+            topic_levels_max: mqtt.topic_levels_max,
+            hold_ms_max: mqtt.hold_s_max * 1000,
+        }
+    }
 }
 
 /// What the shell has to do after a packet.

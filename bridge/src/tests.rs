@@ -3,7 +3,7 @@
 //! The language is in `client`: `Door::open()`, `door.client("dev7")`, `client.publish(…)`.
 #![allow(clippy::unwrap_used)]
 
-mod client;
+pub(crate) mod client;
 mod delivery;
 mod intake;
 mod limits;

@@ -1,15 +1,12 @@
-//! The end of a connection: last appends, acknowledgements, good-bye, will, and its id is free.
+//! The end of a connection: last appends, acknowledgements, good-bye; then it leaves.
 
 use std::task::Poll;
 use std::time::Duration;
 
-use edge_site::Refused;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
-use super::appending::{AwaitedRoom, UnderWay, Waiting};
 use super::reading::read_some;
-use crate::codec::packet::QoS;
 use crate::hub::lock;
 use crate::session::{Cause, Close};
 
@@ -28,7 +25,7 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// The last words; then the client's will, its subscriptions, its id.
+    /// The last words; then what is left of it is settled.
     pub(super) async fn end(mut self: Box<Self>, close: Close) {
         let left_by_itself = matches!(close.cause, Cause::Client | Cause::ClientWithWill);
         self.say_close(&close);
@@ -45,16 +42,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if close.cause != Cause::Client && !self.eof {
             self.linger().await;
         }
-        let hub = self.hub.clone();
-        hub.unsubscribe(&self.mailbox, self.session.subscriptions());
-        // Also where the gateway stops: its clients may not be there when it comes back.
-        if close.cause != Cause::Client
-            && let Some(will) = self.session.take_will()
-        {
-            crate::publish::publish(&hub, will, self.session.client_id()).await;
+        if let Some(left) = self.leave() {
+            // The socket closes now, what is left may have to wait.
+            drop(self);
+            left.settle().await;
         }
-        hub.unregister(&self.mailbox);
-        self.settle().await;
     }
 
     async fn hold_for_repeating(&mut self, close: &Close) {
@@ -154,30 +146,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             smol::Timer::after(LINGER_TIMEOUT).await;
         };
         smol::future::or(work, timeout).await;
-    }
-
-    /// What found no room in time is counted where nobody sends it again, and the index of
-    /// retained messages wants to know how the last appends ended.
-    async fn settle(&mut self) {
-        let Waiting { room, topic } = std::mem::take(&mut self.waiting);
-        if topic.is_some_and(|waiting| waiting.publish.qos == QoS::AtMostOnce) {
-            self.hub.shed(None, 1);
-        }
-        if let Some(waiting) = room {
-            let AwaitedRoom { append, sent } = *waiting;
-            // Not appended yet, and now it never will be.
-            drop(append);
-            self.shed(&sent.sheddable);
-            self.hub.settle(&sent.retained, &Err(Refused::Stopping));
-        }
-        for batch in std::mem::take(&mut self.batches) {
-            self.shed(&batch.sheddable);
-            self.hub.settle(&batch.retained, &Err(Refused::Stopping));
-        }
-        for UnderWay { ticket, sent } in self.under_way.drain(..) {
-            if !sent.retained.is_empty() {
-                self.hub.settle(&sent.retained, &ticket.await);
-            }
-        }
     }
 }

@@ -17,11 +17,18 @@ pub(super) struct Client {
     pub(super) ended: Receiver<()>,
 }
 
-/// A connection's place among the clients.
+/// A connection's place among the clients: given back when it is dropped, however that comes.
 pub(crate) struct Registered {
+    hub: Arc<Hub>,
     pub(crate) mailbox: Arc<Mailbox>,
-    /// Dropped when the connection's task ends.
-    pub(crate) _ended: Sender<()>,
+    /// Dropped after the place is free: who takes over waits for it.
+    _ended: Sender<()>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.hub.unregister(&self.mailbox);
+    }
 }
 
 /// A client that is closed takes a moment to let go of what it holds.
@@ -34,25 +41,8 @@ impl Hub {
     /// Takes a client in, pushing out who has its id; `None` = as many as may be are connected.
     ///
     /// Waits until the older connection is done, so that its messages and its will come first.
-    pub(crate) async fn register(&self, client_id: &Bytes) -> Option<Registered> {
-        let (sender, ended) = smol::channel::bounded(1);
-        let held = self.site.memory().doors().clone();
-        let mailbox = Arc::new(Mailbox::new(self.next_id(), client_id.clone(), held));
-        let older = {
-            let mut clients = lock(&self.clients);
-            let full = clients.len() >= self.config.mqtt.connections_max
-                || self.pressure() >= Pressure::RefuseClients;
-            if full && !clients.contains_key(client_id) {
-                return None;
-            }
-            clients.insert(
-                client_id.clone(),
-                Client {
-                    mailbox: mailbox.clone(),
-                    ended,
-                },
-            )
-        };
+    pub(crate) async fn register(self: &Arc<Self>, client_id: &Bytes) -> Option<Registered> {
+        let (registered, older) = self.enter(client_id)?;
         if let Some(older) = older {
             self.counters.taken_over.add(1);
             older.mailbox.signal(Signal::TakenOver);
@@ -65,12 +55,33 @@ impl Hub {
             smol::future::or(ended, timeout).await;
         }
         if self.stopping.load(Ordering::SeqCst) {
-            mailbox.signal(Signal::Stop);
+            registered.mailbox.signal(Signal::Stop);
         }
-        Some(Registered {
+        Some(registered)
+    }
+
+    /// Takes the place of a client id, and gives back who had it.
+    fn enter(self: &Arc<Self>, client_id: &Bytes) -> Option<(Registered, Option<Client>)> {
+        let (sender, ended) = smol::channel::bounded(1);
+        let held = self.site.memory().doors().clone();
+        let mailbox = Arc::new(Mailbox::new(self.next_id(), client_id.clone(), held));
+        let mut clients = lock(&self.clients);
+        let full = clients.len() >= self.config.mqtt.connections_max
+            || self.pressure() >= Pressure::RefuseClients;
+        if full && !clients.contains_key(client_id) {
+            return None;
+        }
+        let client = Client {
+            mailbox: mailbox.clone(),
+            ended,
+        };
+        let older = clients.insert(client_id.clone(), client);
+        let registered = Registered {
+            hub: self.clone(),
             mailbox,
             _ended: sender,
-        })
+        };
+        Some((registered, older))
     }
 
     /// How near the end all buffers are.
@@ -97,7 +108,7 @@ impl Hub {
     }
 
     /// Lets a client go, unless another connection has taken its id over.
-    pub(crate) fn unregister(&self, mailbox: &Mailbox) {
+    fn unregister(&self, mailbox: &Mailbox) {
         let mut clients = lock(&self.clients);
         if clients
             .get(&mailbox.client_id)

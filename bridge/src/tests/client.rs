@@ -9,22 +9,22 @@ use edge_site::{Record, Site, SiteConfig};
 use crate::{Bridge, BridgeConfig, ListenerConfig, start};
 
 /// A running door with its site.
-pub(super) struct Door {
-    pub(super) site: Site,
-    pub(super) bridge: Bridge,
+pub(crate) struct Door {
+    pub(crate) site: Site,
+    pub(crate) bridge: Bridge,
     folder: Option<tempfile::TempDir>,
 }
 
 impl Door {
-    pub(super) fn open() -> Door {
+    pub(crate) fn open() -> Door {
         Door::with(|_| {})
     }
 
-    pub(super) fn with(change: impl FnOnce(&mut BridgeConfig)) -> Door {
+    pub(crate) fn with(change: impl FnOnce(&mut BridgeConfig)) -> Door {
         Door::reopen(tempfile::tempdir().unwrap(), change)
     }
 
-    pub(super) fn reopen(
+    pub(crate) fn reopen(
         folder: tempfile::TempDir,
         change: impl FnOnce(&mut BridgeConfig),
     ) -> Door {
@@ -33,7 +33,7 @@ impl Door {
         Door::on_site(folder, SiteConfig::default(), config)
     }
 
-    pub(super) fn config() -> BridgeConfig {
+    pub(crate) fn config() -> BridgeConfig {
         let mut config = BridgeConfig::default();
         config.mqtt.listener = vec![ListenerConfig {
             address: "127.0.0.1:0".to_owned(),
@@ -42,7 +42,7 @@ impl Door {
         config
     }
 
-    pub(super) fn on_site(
+    pub(crate) fn on_site(
         folder: tempfile::TempDir,
         site_config: SiteConfig,
         config: BridgeConfig,
@@ -57,16 +57,16 @@ impl Door {
     }
 
     /// Stops everything and gives the folder back.
-    pub(super) fn close(mut self) -> tempfile::TempDir {
+    pub(crate) fn close(mut self) -> tempfile::TempDir {
         self.folder.take().unwrap()
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.bridge.addresses()[0].0
     }
 
     /// A 3.1.1 client with a clean session.
-    pub(super) fn client(&self, id: &str) -> Client {
+    pub(crate) fn client(&self, id: &str) -> Client {
         let mut client = self.socket();
         client.send(&connect_v4(id, 60));
         client.expect(&[0x20, 2, 0, 0]);
@@ -74,7 +74,7 @@ impl Door {
     }
 
     /// A client of MQTT 5; reads its CONNACK.
-    pub(super) fn client_v5(&self, id: &str) -> Client {
+    pub(crate) fn client_v5(&self, id: &str) -> Client {
         let mut client = self.socket();
         client.version = 5;
         client.send(&connect_v5(id, &[]));
@@ -84,7 +84,7 @@ impl Door {
         client
     }
 
-    pub(super) fn socket(&self) -> Client {
+    pub(crate) fn socket(&self) -> Client {
         let stream = TcpStream::connect(self.address()).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(5)))
@@ -98,7 +98,7 @@ impl Door {
     }
 
     /// All records of a topic, committed by now.
-    pub(super) fn records(&self, topic: &str) -> Vec<Record> {
+    pub(crate) fn records(&self, topic: &str) -> Vec<Record> {
         let Some(topic) = self.site.topics().get(topic).cloned() else {
             return Vec::new();
         };
@@ -128,31 +128,31 @@ impl Drop for Door {
 }
 
 /// A socket that speaks MQTT.
-pub(super) struct Client {
-    pub(super) stream: TcpStream,
-    pub(super) version: u8,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    pub(crate) version: u8,
     pkid: u16,
 }
 
 impl Client {
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// The next bytes are these.
-    pub(super) fn expect(&mut self, expected: &[u8]) {
+    pub(crate) fn expect(&mut self, expected: &[u8]) {
         let mut bytes = vec![0; expected.len()];
         self.stream.read_exact(&mut bytes).unwrap();
         assert_eq!(bytes, expected, "{bytes:02x?} is not {expected:02x?}");
     }
 
     /// One whole packet, header included.
-    pub(super) fn packet(&mut self) -> Vec<u8> {
+    pub(crate) fn packet(&mut self) -> Vec<u8> {
         self.try_packet().expect("a packet before the end")
     }
 
     /// One whole packet; `None` = the other side closed.
-    pub(super) fn try_packet(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn try_packet(&mut self) -> Option<Vec<u8>> {
         let mut packet = vec![0; 2];
         match self.stream.read_exact(&mut packet) {
             Ok(()) => {}
@@ -177,13 +177,13 @@ impl Client {
     }
 
     /// The other side closes without another word.
-    pub(super) fn expect_closed(&mut self) {
+    pub(crate) fn expect_closed(&mut self) {
         let packet = self.try_packet();
         assert!(packet.is_none(), "{packet:02x?} instead of the end");
     }
 
     /// Nothing comes for a while.
-    pub(super) fn expect_silence(&mut self, ms: u64) {
+    pub(crate) fn expect_silence(&mut self, ms: u64) {
         self.stream
             .set_read_timeout(Some(Duration::from_millis(ms)))
             .unwrap();
@@ -196,18 +196,18 @@ impl Client {
     }
 
     /// Still there: answers a ping.
-    pub(super) fn expect_alive(&mut self) {
+    pub(crate) fn expect_alive(&mut self) {
         self.send(&[0xc0, 0]);
         self.expect(&[0xd0, 0]);
     }
 
-    pub(super) fn next_pkid(&mut self) -> u16 {
+    pub(crate) fn next_pkid(&mut self) -> u16 {
         self.pkid += 1;
         self.pkid
     }
 
     /// Publishes at QoS 1 and waits for the acknowledgement.
-    pub(super) fn publish(&mut self, topic: &str, payload: &str) {
+    pub(crate) fn publish(&mut self, topic: &str, payload: &str) {
         let pkid = self.next_pkid();
         self.send(&publish(
             self.version,
@@ -225,7 +225,7 @@ impl Client {
     }
 
     /// Publishes with these flags in the first byte and waits for nothing.
-    pub(super) fn throw(&mut self, first: u8, topic: &str, payload: &str) {
+    pub(crate) fn throw(&mut self, first: u8, topic: &str, payload: &str) {
         let pkid = if first & 6 == 0 { 0 } else { self.next_pkid() };
         self.send(&publish(
             self.version,
@@ -237,7 +237,7 @@ impl Client {
     }
 
     /// Subscribes and waits for the acknowledgement.
-    pub(super) fn subscribe(&mut self, filter: &str, qos: u8) {
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) {
         let pkid = self.next_pkid();
         self.send(&subscribe(self.version, pkid, filter, qos));
         let ack = self.packet();
@@ -246,13 +246,13 @@ impl Client {
     }
 
     /// The next message: flags, topic, payload. Acknowledges it where it wants that.
-    pub(super) fn message(&mut self) -> (u8, String, String) {
+    pub(crate) fn message(&mut self) -> (u8, String, String) {
         let packet = self.packet();
         self.take_message(&packet)
     }
 
     /// The next message, if one comes within a moment.
-    pub(super) fn message_within(&mut self, ms: u64) -> Option<(u8, String, String)> {
+    pub(crate) fn message_within(&mut self, ms: u64) -> Option<(u8, String, String)> {
         let timeout = |ms| Some(Duration::from_millis(ms));
         self.stream.set_read_timeout(timeout(ms)).unwrap();
         let is_there = self.stream.peek(&mut [0]).is_ok_and(|count| count > 0);
@@ -282,14 +282,14 @@ impl Client {
     }
 }
 
-pub(super) fn text(text: &[u8]) -> Vec<u8> {
+pub(crate) fn text(text: &[u8]) -> Vec<u8> {
     let mut bytes = (text.len() as u16).to_be_bytes().to_vec();
     bytes.extend_from_slice(text);
     bytes
 }
 
 /// A packet from its first byte and body.
-pub(super) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let mut length = body.len();
     loop {
@@ -304,12 +304,12 @@ pub(super) fn frame(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn connect_v4(id: &str, keep_alive_s: u16) -> Vec<u8> {
+pub(crate) fn connect_v4(id: &str, keep_alive_s: u16) -> Vec<u8> {
     connect(4, 2, keep_alive_s, &[text(id.as_bytes())].concat())
 }
 
 /// CONNECT of 3.1.1 with these flags and payload.
-pub(super) fn connect(level: u8, flags: u8, keep_alive_s: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn connect(level: u8, flags: u8, keep_alive_s: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = text(b"MQTT");
     body.extend_from_slice(&[level, flags]);
     body.extend_from_slice(&keep_alive_s.to_be_bytes());
@@ -317,12 +317,12 @@ pub(super) fn connect(level: u8, flags: u8, keep_alive_s: u16, payload: &[u8]) -
     frame(0x10, &body)
 }
 
-pub(super) fn connect_v5(id: &str, properties: &[u8]) -> Vec<u8> {
+pub(crate) fn connect_v5(id: &str, properties: &[u8]) -> Vec<u8> {
     let payload = [&[properties.len() as u8], properties, &text(id.as_bytes())].concat();
     connect(5, 2, 60, &payload)
 }
 
-pub(super) fn publish(version: u8, first: u8, topic: &str, pkid: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(version: u8, first: u8, topic: &str, pkid: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = text(topic.as_bytes());
     if first & 6 != 0 {
         body.extend_from_slice(&pkid.to_be_bytes());
@@ -334,7 +334,7 @@ pub(super) fn publish(version: u8, first: u8, topic: &str, pkid: u16, payload: &
     frame(first, &body)
 }
 
-pub(super) fn subscribe(version: u8, pkid: u16, filter: &str, options: u8) -> Vec<u8> {
+pub(crate) fn subscribe(version: u8, pkid: u16, filter: &str, options: u8) -> Vec<u8> {
     let mut body = pkid.to_be_bytes().to_vec();
     if version == 5 {
         body.push(0);

@@ -1,0 +1,101 @@
+//! Leaving: what a connection has elsewhere goes with it, however it ends.
+//!
+//! Its subscriptions, its place among the clients, its part of the memory account, its retained
+//! publishes under way, its will. A mistake of ours that ends its task midway (a panic) takes
+//! the same way as an orderly end, by `Drop`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use edge_site::{Refused, Ticket, TopicPartition};
+
+use super::appending::{AwaitedRoom, UnderWay, Waiting};
+use super::{Connection, RetainedItem, name};
+use crate::codec::packet::{Publish, QoS};
+use crate::hub::{Hub, Registered};
+
+/// What is left to do when a connection is over.
+pub(super) struct Left {
+    hub: Arc<Hub>,
+    registered: Registered,
+    client_id: Bytes,
+    will: Option<Publish>,
+    /// Retained publishes whose append has no outcome yet.
+    under_way: Vec<(Ticket, Vec<RetainedItem>)>,
+}
+
+impl<S> Connection<S> {
+    /// Takes everything back that others have of this connection; once.
+    pub(super) fn leave(&mut self) -> Option<Left> {
+        let registered = self.registered.take()?;
+        self.hub
+            .unsubscribe(&self.mailbox, self.session.subscriptions());
+        self.give_up_appends();
+        let under_way = self.under_way.drain(..);
+        let retained = under_way.filter(|under_way| !under_way.sent.retained.is_empty());
+        let under_way = retained.map(|UnderWay { ticket, sent }| (ticket, sent.retained));
+        Some(Left {
+            hub: self.hub.clone(),
+            registered,
+            client_id: self.session.client_id().clone(),
+            // A client that said good-bye has none any more. Also where the gateway stops: its
+            // clients may not be there when it comes back.
+            will: self.session.take_will(),
+            under_way: under_way.collect(),
+        })
+    }
+
+    /// What found no room in time never will: QoS 0 is counted, nobody sends that again.
+    fn give_up_appends(&mut self) {
+        let Waiting { room, topic } = std::mem::take(&mut self.waiting);
+        if let Some(waiting) = room {
+            let AwaitedRoom { append, sent } = *waiting;
+            drop(append);
+            self.give_up(&sent.sheddable, &sent.retained);
+        }
+        let gathered = self.intake.take();
+        for batch in std::mem::take(&mut self.batches)
+            .into_iter()
+            .chain(gathered)
+        {
+            self.give_up(&batch.sheddable, &batch.retained);
+        }
+        if topic.is_some_and(|waiting| waiting.publish.qos == QoS::AtMostOnce) {
+            self.hub.shed(None, 1);
+        }
+    }
+
+    fn give_up(&self, sheddable: &[(TopicPartition, u64)], retained: &[RetainedItem]) {
+        for (partition, count) in sheddable {
+            self.hub.shed(Some(*partition), *count);
+        }
+        self.hub.settle(retained, &Err(Refused::Stopping));
+    }
+}
+
+impl Left {
+    /// Sends the will and frees the id; then the index of retained messages learns how the last
+    /// appends ended.
+    pub(super) async fn settle(self) {
+        if let Some(will) = self.will {
+            crate::publish::publish(&self.hub, will, &self.client_id).await;
+        }
+        drop(self.registered);
+        for (ticket, retained) in self.under_way {
+            self.hub.settle(&retained, &ticket.await);
+        }
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        if let Some(left) = self.leave() {
+            log::error!(
+                "the connection of client {} ended by an error of the gateway, the line about a \
+                 panic says where; what was not acknowledged has to be sent again",
+                name(&left.client_id)
+            );
+            smol::spawn(left.settle()).detach();
+        }
+    }
+}
