@@ -9,4 +9,5 @@ mod intake;
 mod limits;
 mod memory;
 mod retained;
+mod room;
 mod will;

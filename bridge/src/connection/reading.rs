@@ -31,31 +31,28 @@ const GATHER_BYTES_MAX: usize = 512 << 10;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn poll_read(&mut self, cx: &mut Context, now_ms: u64) -> bool {
-        let may_read = match self.is_full() {
+        let is_full = self.is_full();
+        let answered = is_full && self.answer_pings_ahead(now_ms);
+        let may_read = match is_full {
             true => self.received.len() < AHEAD_BYTES_MAX,
             false => self.session.is_read_by_client(),
         };
         if self.eof || !may_read {
-            return false;
+            return answered;
         }
-        let progress =
-            with_scratch(
-                |scratch| match Pin::new(&mut self.stream).poll_read(cx, scratch) {
-                    Poll::Pending => false,
-                    Poll::Ready(Ok(0) | Err(_)) => {
-                        self.eof = true;
-                        true
-                    }
-                    Poll::Ready(Ok(count)) => {
-                        receive(&mut self.received, &scratch[..count]);
-                        true
-                    }
-                },
-            );
-        if progress && self.is_full() {
-            self.answer_pings_ahead(now_ms);
-        }
-        progress
+        with_scratch(
+            |scratch| match Pin::new(&mut self.stream).poll_read(cx, scratch) {
+                Poll::Pending => answered,
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.eof = true;
+                    true
+                }
+                Poll::Ready(Ok(count)) => {
+                    receive(&mut self.received, &scratch[..count]);
+                    true
+                }
+            },
+        )
     }
 
     /// Takes packets off what was received and hands their publishes on, until something is
@@ -196,19 +193,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.say_reductions();
     }
 
-    /// Publishes ahead of them wait for room; pings do not have to.
-    fn answer_pings_ahead(&mut self, now_ms: u64) {
+    /// Publishes ahead of them wait for room; pings do not have to. Says whether there were any.
+    fn answer_pings_ahead(&mut self, now_ms: u64) -> bool {
         let version = self.session.version();
         let bytes_max = self.hub.config.mqtt.packet_bytes_max;
+        let mut answered = false;
         while let Some(rest) = self.received.get(self.looked_ahead..)
             && let Ok(Some((_, length))) = frame_bytes(rest, Some(version), bytes_max)
             && length <= rest.len()
         {
             if rest[0] >> 4 == 12 && length == 2 {
                 self.session.handle_ping_ahead(now_ms);
+                answered = true;
             }
             self.looked_ahead += length;
         }
+        answered
     }
 }
 
