@@ -13,7 +13,7 @@
 //! ```
 //! Only closed slices are looked at: what is in the newest one stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use edge_log::{PartitionSpan, SliceInfo, TopicPartition, Usage};
 
@@ -60,6 +60,7 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         situation,
         plan: Plan::default(),
         freed_bytes: 0,
+        ends: ends_of_overwritten(situation),
     };
     planner.expire();
     let usage = situation.usage;
@@ -83,15 +84,54 @@ struct Planner<'a> {
     situation: &'a Situation<'a>,
     plan: Plan,
     freed_bytes: u64,
+    ends: HashMap<(u64, TopicPartition), i64>,
+}
+
+/// What a closed slice holds of a partition.
+struct Part<'a> {
+    slice: &'a SliceInfo,
+    span: &'a PartitionSpan,
+    /// Offset after its last record that is not overwritten.
+    next_offset: i64,
+}
+
+/// Where parts really end whose slices count offsets that a later slice overwrote: those belong
+/// to younger records, or to records that are still to come.
+fn ends_of_overwritten(situation: &Situation<'_>) -> HashMap<(u64, TopicPartition), i64> {
+    let mut ends = HashMap::new();
+    let mut next: HashMap<TopicPartition, i64> = HashMap::new();
+    for slice in situation.usage.slices.iter().rev() {
+        for span in &slice.partitions {
+            let tp = span.partition;
+            let Some(marks) = situation.state.partition(tp) else {
+                continue;
+            };
+            let next = next.entry(tp).or_insert(marks.end);
+            if span.next_offset > *next {
+                ends.insert((slice.number, tp), *next);
+            }
+            *next = span.first_offset.min(*next);
+        }
+    }
+    ends
 }
 
 impl<'a> Planner<'a> {
-    fn slices(&self) -> impl Iterator<Item = &'a SliceInfo> + use<'a> {
-        self.situation
-            .usage
-            .slices
-            .iter()
-            .filter(|slice| slice.sealed)
+    /// Of all closed slices, oldest first.
+    fn parts(&self) -> impl Iterator<Item = Part<'a>> {
+        let usage = self.situation.usage;
+        let closed = usage.slices.iter().filter(|slice| slice.sealed);
+        closed.flat_map(|slice| {
+            slice.partitions.iter().map(|span| {
+                let end = self.ends.get(&(slice.number, span.partition));
+                let next_offset = end.map_or(span.next_offset, |end| span.next_offset.min(*end));
+                Part {
+                    slice,
+                    span,
+                    next_offset,
+                }
+            })
+        })
     }
 
     fn lookup(&self, tp: TopicPartition) -> Option<(&'a TopicState, &'a PartitionState)> {
@@ -115,31 +155,28 @@ impl<'a> Planner<'a> {
 
     /// Dead already, but still on disk: will be free without doing anything more.
     fn dead_bytes(&self) -> u64 {
-        let spans = self
-            .slices()
-            .filter(|s| s.droppable)
-            .flat_map(|slice| &slice.partitions);
-        let is_dead = |span: &&PartitionSpan| match self.lookup(span.partition) {
-            Some((_, marks)) => span.next_offset <= self.start(span.partition, marks),
+        let is_dead = |part: &Part<'_>| match self.lookup(part.span.partition) {
+            Some((_, marks)) => part.next_offset <= self.start(part.span.partition, marks),
             None => true,
         };
-        spans.filter(is_dead).map(|span| span.bytes).sum()
+        let droppable = self.parts().filter(|part| part.slice.droppable);
+        droppable.filter(is_dead).map(|part| part.span.bytes).sum()
     }
 
     fn expire(&mut self) {
-        let mut spans: BTreeMap<TopicPartition, Vec<&PartitionSpan>> = BTreeMap::new();
-        for span in self.slices().flat_map(|slice| &slice.partitions) {
-            spans.entry(span.partition).or_default().push(span);
+        let mut parts: BTreeMap<TopicPartition, Vec<Part<'_>>> = BTreeMap::new();
+        for part in self.parts() {
+            parts.entry(part.span.partition).or_default().push(part);
         }
-        for (tp, spans) in spans {
+        for (tp, parts) in parts {
             let Some((topic, marks)) = self.lookup(tp) else {
                 continue;
             };
             if topic.config.cleanup_policy == CleanupPolicy::Compact {
                 continue;
             }
-            let by_time = self.expired_by_time(topic.config.retention_ms, &spans);
-            let by_bytes = expired_by_bytes(topic.config.retention_bytes, marks, &spans);
+            let by_time = self.expired_by_time(topic.config.retention_ms, &parts);
+            let by_bytes = expired_by_bytes(topic.config.retention_bytes, marks, &parts);
             let start = by_time.max(by_bytes);
             if start > marks.start {
                 let missed = self.situation.forwarding && topic.config.forward;
@@ -150,18 +187,18 @@ impl<'a> Planner<'a> {
 
     /// Offset below which everything is older than allowed. A span stamped by a clock that was
     /// never set is as old as the next one that was.
-    fn expired_by_time(&self, retention_ms: i64, spans: &[&PartitionSpan]) -> i64 {
+    fn expired_by_time(&self, retention_ms: i64, parts: &[Part<'_>]) -> i64 {
         let now_ms = self.situation.now_ms;
         if retention_ms < 0 || now_ms < CLOCK_SET_MS {
             return 0;
         }
         let mut start = 0;
-        for span in spans {
-            if span.max_timestamp_ms >= now_ms.saturating_sub(retention_ms) {
+        for part in parts {
+            if part.span.max_timestamp_ms >= now_ms.saturating_sub(retention_ms) {
                 break;
             }
-            if span.max_timestamp_ms >= CLOCK_SET_MS {
-                start = span.next_offset;
+            if part.span.max_timestamp_ms >= CLOCK_SET_MS {
+                start = part.next_offset;
             }
         }
         start
@@ -169,8 +206,8 @@ impl<'a> Planner<'a> {
 
     /// What central has goes before its time.
     fn take_forwarded(&mut self, lacking: u64) {
-        self.take(lacking, |topic, marks, span| {
-            (topic.config.forward && span.next_offset <= marks.forwarded).then_some(None)
+        self.take(lacking, |topic, marks, part| {
+            (topic.config.forward && part.next_offset <= marks.forwarded).then_some(None)
         });
     }
 
@@ -187,22 +224,24 @@ impl<'a> Planner<'a> {
     fn take(
         &mut self,
         lacking: u64,
-        may: impl Fn(&TopicState, &PartitionState, &PartitionSpan) -> Option<Option<LossCause>>,
+        may: impl Fn(&TopicState, &PartitionState, &Part<'_>) -> Option<Option<LossCause>>,
     ) {
-        for slice in self.slices().filter(|slice| slice.droppable) {
+        let droppable: Vec<_> = self.parts().filter(|part| part.slice.droppable).collect();
+        for parts in droppable.chunk_by(|a, b| a.slice.number == b.slice.number) {
             if self.freed_bytes >= lacking && lacking > 0 {
                 return;
             }
-            for span in &slice.partitions {
-                let Some((topic, marks)) = self.lookup(span.partition) else {
+            for part in parts {
+                let tp = part.span.partition;
+                let Some((topic, marks)) = self.lookup(tp) else {
                     continue;
                 };
-                if span.next_offset <= self.start(span.partition, marks) {
+                if part.next_offset <= self.start(tp, marks) {
                     continue;
                 }
-                if let Some(loss) = may(topic, marks, span) {
-                    self.move_to(span.partition, span.next_offset, loss);
-                    self.freed_bytes += span.bytes;
+                if let Some(loss) = may(topic, marks, part) {
+                    self.move_to(tp, part.next_offset, loss);
+                    self.freed_bytes += part.span.bytes;
                 }
             }
         }
@@ -210,20 +249,20 @@ impl<'a> Planner<'a> {
 }
 
 /// Offset below which more than the allowed bytes lie above.
-fn expired_by_bytes(bytes_max: i64, marks: &PartitionState, spans: &[&PartitionSpan]) -> i64 {
+fn expired_by_bytes(bytes_max: i64, marks: &PartitionState, parts: &[Part<'_>]) -> i64 {
     let Ok(bytes_max) = u64::try_from(bytes_max) else {
         return 0;
     };
-    let live = |span: &&&PartitionSpan| span.next_offset > marks.start;
-    let mut bytes: u64 = spans.iter().filter(live).map(|span| span.bytes).sum();
+    let live = parts.iter().filter(|part| part.next_offset > marks.start);
+    let mut bytes: u64 = live.clone().map(|part| part.span.bytes).sum();
     let mut start = 0;
-    for span in spans.iter().filter(live) {
+    for part in live {
         // Like Kafka's segments: a span goes only if without it there still is enough.
-        if bytes < bytes_max + span.bytes {
+        if bytes < bytes_max + part.span.bytes {
             break;
         }
-        bytes -= span.bytes;
-        start = span.next_offset;
+        bytes -= part.span.bytes;
+        start = part.next_offset;
     }
     start
 }

@@ -208,3 +208,21 @@ fn somebody_elses_files_cost_none_before_the_filesystem_is_full_either() {
         "its own limit is content with that"
     );
 }
+
+/// A deposed leader's slice: what another leader overwrote is still in its figures.
+#[test]
+fn offsets_that_were_given_again_are_as_young_as_their_new_records() {
+    let (mut state, mut usage) = world(&[9, 8, 1]);
+    config(&mut state, 2).retention_ms = -1;
+    usage.slices[1].partitions[0].next_offset = 230;
+    let lost = Some(LossCause::Retention);
+    assert_eq!(moves(&state, &usage), [(1, 200, lost)]);
+    // The same at the end, where the next records will be.
+    usage.slices[2].partitions.remove(0);
+    marks(&mut state, 1).end = 200;
+    assert_eq!(moves(&state, &usage), [(1, 200, lost)]);
+    left(&mut usage, 0);
+    marks(&mut state, 1).forwarded = 180;
+    usage.slices[0].partitions[0].next_offset = 150;
+    assert_eq!(moves(&state, &usage)[0], (1, 200, lost));
+}
