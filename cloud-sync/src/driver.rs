@@ -157,8 +157,7 @@ struct Running {
 /// Prepares the loop; it runs when its future is polled.
 pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender<Event>, Start) {
     let meter = Arc::new(Meter::default());
-    let found = site.status();
-    meter.resume(found.link);
+    meter.resume(site.link());
     let started = Instant::now();
     let held_bytes_max = site.memory().forwarder().bytes_max();
     let core = Forwarder::new(settings(&config, held_bytes_max), fastrand::u64(..), 0);
@@ -172,7 +171,7 @@ pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender
     let (events, inbox) = bounded(EVENTS_MAX);
     let driver = Driver {
         shared: shared.clone(),
-        site_name: found.name,
+        site_name: site.name(),
         template: TopicTemplate::parse(&config.topic).ok(),
         dialer: Arc::new(Dialer::new(&config.tls, &config.sasl, meter)),
         control: Arc::new(AsyncMutex::new(ControlLink::new(config.bootstrap.clone()))),

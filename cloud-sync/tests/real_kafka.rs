@@ -131,7 +131,7 @@ async fn drained(sync: &CloudSync, records: u64, limit: Duration) -> Duration {
 
 /// Reads everything once, as forwarding does, and throws it away.
 async fn read_all(site: &Site) {
-    for topic in site.status().topics {
+    for topic in site.status().await.topics {
         for (partition, marks) in topic.partitions.iter().enumerate() {
             let tp = topic.topic.partition(partition as u32);
             let mut from = marks.start;
@@ -144,8 +144,8 @@ async fn read_all(site: &Site) {
 }
 
 /// How many records wait in all topics of an opened store.
-fn waiting(site: &Site) -> u64 {
-    let status = site.status();
+async fn waiting(site: &Site) -> u64 {
+    let status = site.status().await;
     let marks = status
         .topics
         .iter()
@@ -169,7 +169,7 @@ fn a_backlog_drains_to_a_real_kafka() {
         let topic = format!("drain-{}-{}", std::process::id(), fastrand::u32(..));
         let begin = Instant::now();
         let records = match fill_none {
-            true => waiting(&site),
+            true => waiting(&site).await,
             false => fill(&site, &topic, partitions).await,
         };
         println!(

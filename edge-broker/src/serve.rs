@@ -38,9 +38,8 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     config.storage.dir = data_folder(&config.storage.dir)?;
     let (site, opened) = open_site(&config)?;
     let node = node_id(opened.store_id);
-    let status = site.status();
-    say_head(&config, &status.name, &node);
-    say_log(&opened, &status);
+    say_head(&config, &site.name(), &node);
+    say_log(&opened, &smol::block_on(site.status()));
     smol::block_on(async {
         let running = match Running::start(&config, site.clone(), node).await {
             Ok(running) => running,
@@ -49,7 +48,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
                 return Err(failure);
             }
         };
-        running.say(&config, args.common.json);
+        running.say(&config, args.common.json).await;
         warn_about_files(files, config.bridge.mqtt.connections_max as u64);
         say(&format!("ready in {}", show_duration(begun.elapsed())));
         notify_systemd("READY=1");
@@ -114,7 +113,7 @@ impl Running {
     /// Opens the doors, starts the forwarder.
     async fn start(config: &Config, site: Site, node: String) -> Result<Running, Failure> {
         let doors = BridgeConfig {
-            site_name: site.status().name,
+            site_name: site.name(),
             ..config.bridge.clone()
         };
         let bridge = bridge::start(doors, site.clone());
@@ -147,9 +146,9 @@ impl Running {
     }
 
     /// The lines that follow from running parts.
-    fn say(&self, config: &Config, json: bool) {
+    async fn say(&self, config: &Config, json: bool) {
         say_doors(&self.bridge.addresses(), &self.admin);
-        say_central(config, &self.app);
+        say_central(config, &self.app).await;
         if json {
             say_json(&self.admin.doors);
         }
@@ -314,11 +313,11 @@ fn say_doors(mqtt: &[(std::net::SocketAddr, Anonymous)], admin: &admin::Admin) {
     say(&format!("commands        {}", admin.doors.socket));
 }
 
-fn say_central(config: &Config, app: &App) {
+async fn say_central(config: &Config, app: &App) {
     if config.central.bootstrap.is_empty() {
         return say("central         none: nothing is forwarded (--central HOST:PORT)");
     }
-    let report = app.report();
+    let report = app.report().await;
     let unknown = report.alarms.iter().any(|alarm| alarm.code == READ_ONLY);
     let waiting: u64 = report.topics.iter().filter_map(|topic| topic.waiting).sum();
     let servers = config.central.bootstrap.join(", ");

@@ -72,7 +72,7 @@ fn main() {
         }
         let elapsed = begun.elapsed();
         waits.sort_unstable();
-        let status = site.status();
+        let status = site.status().await;
         println!(
             "{:.0} records/s, ticket p50 {:?} p99 {:?}, {} commits, persist p50 {} us p99 {} us, \
              {:.2} device bytes per frame byte",

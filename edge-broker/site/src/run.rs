@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::append::Now;
 use crate::core::{Output, SiteCore};
 use crate::inbox::{Drained, Event, Waiter};
+use crate::link::LinkMonth;
 use crate::shared::Shared;
 use crate::status::{SiteStatus, StorageStatus, SyncStatus, TopicStatus, WearStatus};
 use crate::storage::{Job, Jobs};
@@ -48,6 +49,7 @@ pub(crate) struct SiteLoop {
     /// When the clock was last looked at, and what it showed then for the moment of the boot.
     pub clock_seen: Option<(u64, i64)>,
     pub persist_us: Durations,
+    pub link_told: LinkMonth,
     pub stopping_since: Option<Instant>,
     pub begun_ms: u64,
 }
@@ -59,6 +61,7 @@ impl SiteLoop {
         self.look_at_clock(now);
         self.core.start(now);
         self.carry_out();
+        self.publish_status(now);
     }
 
     /// Runs until stopped and everything handed in has its outcome.
@@ -200,6 +203,11 @@ impl SiteLoop {
             wakers.extend(self.shared.inbox.release(released.0, released.1));
         }
         wakers.into_iter().for_each(Waker::wake);
+        let link = self.core.state().link;
+        if link != self.link_told {
+            self.link_told = link;
+            self.shared.life().link = link;
+        }
     }
 
     fn publish_marks(&self, partitions: &[edge_log::TopicPartition]) {
@@ -241,11 +249,8 @@ impl SiteLoop {
 
     fn publish_status(&mut self, now: Now) {
         let status = self.status(now);
-        let mut life = self.shared.life();
-        life.status = status;
-        life.status_round += 1;
-        drop(life);
-        self.shared.life_changed.notify_all();
+        self.shared.life().status = status;
+        self.shared.status_bell.ring_now();
     }
 
     fn status(&self, now: Now) -> SiteStatus {
@@ -256,7 +261,7 @@ impl SiteLoop {
         let elapsed_ms = now.mono_ms.saturating_sub(self.begun_ms).max(1);
         let written = usage.device_bytes_written.max(counters.device_bytes);
         SiteStatus {
-            name: self.name(),
+            name: self.shared.name(),
             store_id: core.store_id(),
             leader: core.leads(),
             ready: core.is_ready(),
@@ -294,13 +299,6 @@ impl SiteLoop {
             ledger: core.state().ledger.entries().to_vec(),
             alarms: core.alarms().cloned().collect(),
             open: self.shared.open.clone(),
-        }
-    }
-
-    fn name(&self) -> String {
-        match self.shared.config.name.as_str() {
-            "" => crate::node_id(self.core.store_id()),
-            name => name.to_owned(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the two threads publish and every handle reads.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use edge_log::{Disk, Entry, Reader, TopicPartition};
 use kafka_wire::RecordBatch;
@@ -11,6 +11,7 @@ use crate::clock::Mends;
 use crate::config::SiteConfig;
 use crate::error::Refused;
 use crate::inbox::Inbox;
+use crate::link::LinkMonth;
 use crate::memory::Memory;
 use crate::recent::Recent;
 use crate::status::{Marks, OpenReport, SiteStatus};
@@ -68,8 +69,9 @@ impl<D: Disk> LogReader for Reader<D> {
 /// How the threads fare.
 #[derive(Default)]
 pub(crate) struct Life {
+    /// As it was published last.
     pub status: SiteStatus,
-    pub status_round: u64,
+    pub link: LinkMonth,
     pub fatal: Option<String>,
     pub stopped: bool,
 }
@@ -87,14 +89,32 @@ pub(crate) struct Shared {
     /// Gone once stopped: it holds the folder's lock.
     pub reader: RwLock<Option<Arc<dyn LogReader>>>,
     pub life: Mutex<Life>,
-    pub life_changed: Condvar,
     pub life_bell: Bell,
+    /// Rings when a status was published.
+    pub status_bell: Bell,
     pub open: OpenReport,
 }
 
 impl Shared {
     pub fn life(&self) -> MutexGuard<'_, Life> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The site's name: as configured, else the node's.
+    pub fn name(&self) -> String {
+        match self.config.name.as_str() {
+            "" => crate::node_id(self.open.store_id),
+            name => name.to_owned(),
+        }
+    }
+
+    /// The status as it was published last, and how the threads fare now.
+    pub fn status(&self) -> SiteStatus {
+        let life = self.life();
+        let mut status = life.status.clone();
+        status.fatal = life.fatal.clone();
+        status.ready &= status.fatal.is_none() && !life.stopped;
+        status
     }
 
     pub fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -147,8 +167,8 @@ impl Shared {
             .close(Refused::Stopping)
             .into_iter()
             .for_each(std::task::Waker::wake);
-        self.life_changed.notify_all();
         self.life_bell.ring_now();
+        self.status_bell.ring_now();
         self.committed.ring_now();
     }
 

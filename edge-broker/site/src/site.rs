@@ -7,7 +7,7 @@ mod start;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::error::{OpenError, ReadError, Refused, TopicError};
 use crate::frames::FrameReader;
 use crate::inbox::{Event, Inbox};
 use crate::ledger::LossCause;
-use crate::link::LinkUse;
+use crate::link::{LinkMonth, LinkUse};
 use crate::memory::Memory;
 use crate::recent::Recent;
 use crate::run::Clock;
@@ -90,8 +90,8 @@ impl Site {
             mends: RwLock::default(),
             reader: RwLock::new(Some(reader)),
             life: Mutex::new(Life::default()),
-            life_changed: Condvar::new(),
             life_bell: Bell::default(),
+            status_bell: Bell::default(),
             open: report.clone(),
             config,
         });
@@ -341,21 +341,36 @@ impl Site {
         &self.shared().memory
     }
 
-    /// Everything at this moment. May wait for the site thread for a moment, not for the disk.
-    pub fn status(&self) -> SiteStatus {
+    /// The site's name: as configured, else the node's.
+    pub fn name(&self) -> String {
+        self.shared().name()
+    }
+
+    /// Bytes on the link to central this month, as far as they are durable.
+    pub fn link(&self) -> LinkMonth {
+        self.shared().life().link
+    }
+
+    /// What only a restart cures, if a thread of the site ended by an error.
+    pub fn fatal(&self) -> Option<String> {
+        self.shared().life().fatal.clone()
+    }
+
+    /// Everything at this moment, all included that was answered before. Safe to drop.
+    ///
+    /// Waits for the site thread, not for the disk; one that is busy for long leaves the last
+    /// figures.
+    pub async fn status(&self) -> SiteStatus {
         let shared = self.shared();
-        let before = shared.life().status_round;
+        let mut published = shared.status_bell.listen();
         shared.inbox.add(|waiting| waiting.status_wanted = true);
-        let fresh =
-            |life: &mut Life| life.status_round == before && !life.stopped && life.fatal.is_none();
-        let waited = shared
-            .life_changed
-            .wait_timeout_while(shared.life(), STATUS_WAIT_MAX, fresh);
-        let (life, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let mut status = life.status.clone();
-        status.fatal = life.fatal.clone();
-        status.ready &= status.fatal.is_none() && !life.stopped;
-        status
+        if !shared.is_over() {
+            let patience = async {
+                smol::Timer::after(STATUS_WAIT_MAX).await;
+            };
+            smol::future::or(published.heard(), patience).await;
+        }
+        shared.status()
     }
 
     /// Resolves when a thread of the site ended by an error: the program should end with it.

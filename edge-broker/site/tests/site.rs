@@ -1,8 +1,10 @@
 //! The handle with its threads, on the disk in memory and on sled.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use edge_log::Store;
@@ -167,7 +169,7 @@ fn topics_are_created_changed_deleted() {
     });
 }
 
-/// The id outlives the name: whoever gets one that was used reads, or loses, another topic's records.
+/// The id outlives the name: whoever gets a used one reads, or loses, another topic's records.
 #[test]
 fn a_topic_id_is_never_used_twice_also_not_by_the_next_process_of_the_same_boot() {
     smol::block_on(async {
@@ -234,7 +236,7 @@ fn a_full_queue_makes_callers_wait_and_loses_nothing() {
         }
         offsets.sort_unstable();
         assert_eq!(offsets, (0..50).collect::<Vec<_>>());
-        assert_eq!(site.status().queue.count, 0);
+        assert_eq!(site.status().await.queue.count, 0);
         site.stop().await;
     });
 }
@@ -254,7 +256,7 @@ fn progress_and_shed_counts_are_kept() {
         let (site, _) = Site::open_on(disk.restarted(), config()).unwrap();
         topic(&site, "a").await;
         assert_eq!(site.marks(tp).unwrap().forwarded, Some(2));
-        let status = site.status();
+        let status = site.status().await;
         assert_eq!(
             (status.ledger[0].count, status.ledger[0].topic_name.as_str()),
             (7, "a")
@@ -273,7 +275,7 @@ fn it_works_on_sled() {
         let begun = std::time::Instant::now();
         assert_eq!(append(&site, tp, &["one"]).await, [0]);
         assert!(begun.elapsed().as_secs() < 1);
-        drop(site.status());
+        drop(site.status().await);
         site.stop().await;
         let (site, report) = Site::open(dir.path(), config()).unwrap();
         assert!(report.clean);
@@ -329,7 +331,7 @@ fn a_newer_programs_checkpoint_costs_nothing_until_that_program_is_back() {
         let (site, _) = Site::open_on(disk.clone(), small()).unwrap();
         let refused = site.ensure_topic("b").await.unwrap_err();
         assert_eq!(refused, TopicError::Refused(Refused::ReadOnly));
-        let status = site.status();
+        let status = site.status().await;
         assert!(!status.ready);
         assert_eq!(status.alarms[0].code, "storage.readonly", "{status:?}");
         // Long enough for upkeep to take what it believes to be dead.
@@ -348,6 +350,55 @@ fn a_newer_programs_checkpoint_costs_nothing_until_that_program_is_back() {
         }
         assert_eq!(found, 60, "every record is still there");
         site.stop().await;
+    });
+}
+
+/// Keeps the site thread busy.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn a_status_keeps_no_other_task_waiting() {
+    let config = SiteConfig {
+        clock_trust: |_| {
+            while BUSY.load(Relaxed) {
+                std::thread::yield_now();
+            }
+            edge_site::ClockTrust::Right
+        },
+        ..config()
+    };
+    let (site, _) = Site::open_on(MemDisk::new(1), config).unwrap();
+    smol::block_on(async {
+        BUSY.store(true, Relaxed);
+        // The site thread asks for the clock once a second.
+        sleep_ms(1100).await;
+        let done = RefCell::new(Vec::new());
+        let status = async {
+            site.status().await;
+            done.borrow_mut().push("status");
+        };
+        let other = async {
+            sleep_ms(1).await;
+            done.borrow_mut().push("other");
+        };
+        smol::future::zip(status, other).await;
+        BUSY.store(false, Relaxed);
+        assert_eq!(done.into_inner(), ["other", "status"]);
+        site.stop().await;
+    });
+}
+
+#[test]
+fn a_status_has_what_was_answered_before() {
+    smol::block_on(async {
+        let (site, _) = Site::open_on(MemDisk::new(1), config()).unwrap();
+        for count in 1..=100 {
+            let tp = topic(&site, "a").await.partition(0);
+            append(&site, tp, &["one"]).await;
+            assert_eq!(site.status().await.topics[0].records, count);
+        }
+        site.stop().await;
+        assert!(!site.status().await.ready, "and it ends when the site does");
     });
 }
 

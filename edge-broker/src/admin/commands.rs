@@ -21,8 +21,8 @@ use crate::config::nearest::nearest;
 use crate::machine;
 
 /// All topics, internal ones too.
-pub fn topics(app: &App) -> Vec<TopicInfo> {
-    let status = app.site.status();
+pub async fn topics(app: &App) -> Vec<TopicInfo> {
+    let status = app.site.status().await;
     let info = |topic: &edge_site::TopicStatus| TopicInfo {
         figures: TopicFigures {
             stored_bytes: topic.bytes_stored,
@@ -35,8 +35,9 @@ pub fn topics(app: &App) -> Vec<TopicInfo> {
 }
 
 /// One topic.
-pub fn describe(app: &App, named: &Named) -> Result<TopicInfo, Refused> {
+pub async fn describe(app: &App, named: &Named) -> Result<TopicInfo, Refused> {
     let found = topics(app)
+        .await
         .into_iter()
         .find(|topic| topic.name == named.topic);
     found.ok_or_else(|| unknown_topic(app, &named.topic))

@@ -19,8 +19,8 @@ const SYNCS_MIN: u64 = 1;
 const WEAR_S_MIN: u64 = 60;
 
 /// Everything at this moment.
-pub fn report(app: &App) -> Report {
-    let site = app.site.status();
+pub async fn report(app: &App) -> Report {
+    let site = app.site.status().await;
     let central = app.central.status();
     let now_ms = machine::wall_ms();
     let up_s = app.started.elapsed().as_secs();

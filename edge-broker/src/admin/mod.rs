@@ -90,13 +90,13 @@ impl App {
     }
 
     /// Everything at this moment.
-    pub fn report(&self) -> Report {
-        gather::report(self)
+    pub async fn report(&self) -> Report {
+        gather::report(self).await
     }
 
     /// Whether the loops turn.
     fn health(&self) -> Result<(), String> {
-        if let Some(what) = self.site.status().fatal {
+        if let Some(what) = self.site.fatal() {
             return Err(what);
         }
         let silent_ms = self.now_ms() - self.heartbeat_ms.load(Ordering::Relaxed);
@@ -107,9 +107,9 @@ impl App {
     }
 
     /// Whether messages can be stored.
-    fn ready(&self) -> Result<(), String> {
+    async fn ready(&self) -> Result<(), String> {
         self.health()?;
-        let status = self.site.status();
+        let status = self.site.status().await;
         if status.ready {
             return Ok(());
         }
@@ -144,25 +144,11 @@ impl App {
         self.started.elapsed().as_millis() as u64
     }
 
-    fn sample(&self) {
-        let site = self.site.status();
-        let total = |topic: &edge_site::TopicStatus| {
-            let ends = topic
-                .partitions
-                .iter()
-                .map(|marks| marks.committed_end.max(0) as u64);
-            (topic.topic.name.to_string(), ends.sum())
-        };
-        let sample = Sample {
-            received: self.bridge.stats().publishes_in,
-            forwarded: self.central.status().records_forwarded,
-            bytes_used: site.storage.bytes_used,
-            topics: site.topics.iter().map(total).collect(),
-        };
+    async fn sample(&self) {
+        let report = self.report().await;
         let now_ms = self.now_ms();
-        self.rates().handle_sample(now_ms, sample);
-        let alarms = self.report().alarms;
-        for line in self.alarms().handle_alarms(now_ms, &alarms) {
+        self.rates().handle_sample(now_ms, Sample::of(&report));
+        for line in self.alarms().handle_alarms(now_ms, &report.alarms) {
             log::log!(line.level, "{}", line.text);
         }
         self.heartbeat_ms.store(now_ms, Ordering::Relaxed);
@@ -223,7 +209,7 @@ pub async fn start(app: &Arc<App>, config: &crate::config::Admin) -> Result<Admi
 
 async fn sample_for_ever(app: Arc<App>) {
     loop {
-        app.sample();
+        app.sample().await;
         smol::Timer::after(SAMPLE_INTERVAL).await;
     }
 }

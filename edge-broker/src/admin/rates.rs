@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::report::{Report, Topic};
+
 /// Rates are over this long.
 const RATE_WINDOW_MS: u64 = 10_000;
 
@@ -25,6 +27,23 @@ pub struct Sample {
     pub bytes_used: u64,
     /// Committed ends of all partitions added up, by topic.
     pub topics: BTreeMap<String, u64>,
+}
+
+impl Sample {
+    /// What a report says.
+    pub fn of(report: &Report) -> Sample {
+        let total = |topic: &Topic| {
+            let ends = topic.partitions.iter();
+            let ends = ends.map(|partition| partition.committed_end.max(0) as u64);
+            (topic.name.clone(), ends.sum())
+        };
+        Sample {
+            received: report.devices.received,
+            forwarded: report.forward.as_ref().map_or(0, |to| to.forwarded),
+            bytes_used: report.log.bytes_used,
+            topics: report.topics.iter().map(total).collect(),
+        }
+    }
 }
 
 /// The newest samples.

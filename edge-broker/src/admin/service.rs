@@ -72,9 +72,9 @@ async fn route(
     let (method, name) = (request.method().clone(), request.uri().path().to_owned());
     match (method, name.as_str()) {
         (Method::GET | Method::HEAD, "/health") => Ok(lamp(app.health())),
-        (Method::GET | Method::HEAD, "/ready") => Ok(lamp(app.ready())),
-        (Method::GET | Method::HEAD, "/metrics") => Ok(metrics(app)),
-        (Method::GET | Method::HEAD, path::STATUS) => Ok(json(StatusCode::OK, &app.report())),
+        (Method::GET | Method::HEAD, "/ready") => Ok(lamp(app.ready().await)),
+        (Method::GET | Method::HEAD, "/metrics") => Ok(metrics(app).await),
+        (Method::GET | Method::HEAD, path::STATUS) => Ok(json(StatusCode::OK, &app.report().await)),
         (Method::POST, _) if door == Door::Socket => command(app, &name, request).await,
         _ => Err(nothing_here(door, &name)),
     }
@@ -87,9 +87,9 @@ async fn command(
 ) -> Result<Response<Body>, Refused> {
     let body = body(request).await?;
     match name {
-        path::TOPICS => ok(&commands::topics(app)),
+        path::TOPICS => ok(&commands::topics(app).await),
         path::CREATE => ok(&commands::create(app, parse(&body)?).await?),
-        path::DESCRIBE => ok(&commands::describe(app, &parse(&body)?)?),
+        path::DESCRIBE => ok(&commands::describe(app, &parse(&body)?).await?),
         path::SET => ok(&commands::set(app, parse(&body)?).await?),
         path::DELETE => ok(&commands::delete(app, parse(&body)?).await?),
         path::PUBLISH => ok(&commands::publish(app, parse(&body)?).await?),
@@ -125,12 +125,12 @@ async fn tail(app: &Arc<App>, query: Query) -> Result<Response<Body>, Refused> {
     ))
 }
 
-fn metrics(app: &App) -> Response<Body> {
+async fn metrics(app: &App) -> Response<Body> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     respond(
         StatusCode::OK,
         OPEN_METRICS,
-        full(super::metrics::text(&app.report())),
+        full(super::metrics::text(&app.report().await)),
     )
 }
 

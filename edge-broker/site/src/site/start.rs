@@ -9,6 +9,7 @@ use edge_log::{Disk, Recovery, Store};
 use crate::config::SiteConfig;
 use crate::core::SiteCore;
 use crate::error::OpenError;
+use crate::link::LinkMonth;
 use crate::memory::Memory;
 use crate::run::{Clock, Durations, SiteLoop};
 use crate::shared::{LogReader, Shared};
@@ -110,6 +111,7 @@ pub(super) fn spawn<D: Disk>(
         clock,
         clock_seen: None,
         persist_us: Durations::default(),
+        link_told: LinkMonth::default(),
         stopping_since: None,
         begun_ms,
     };
