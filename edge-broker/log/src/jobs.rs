@@ -1,12 +1,16 @@
 //! The slow work: what one piece of it does. Runs on a thread of its own beside the real disk,
 //! in line on the twin. Chosen and taken note of in `upkeep`.
 
+mod rescue;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rescue::rescue;
+
 use crate::copy::{self, Plan};
 use crate::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameHeader, item_places};
-use crate::scan::{self, Found};
+use crate::scan::Found;
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex, Summary};
 use crate::value::{self, FLAG_REDUCED, Values};
@@ -223,75 +227,6 @@ fn quarantine<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, Di
     Ok(Outcome::Quarantined { number, name })
 }
 
-/// Copies everything that can be read of a slice, frame by frame. What its index names and nobody
-/// finds is lost, exactly.
-fn rescue<D: Disk>(
-    shared: &Shared<D>,
-    source: &Source,
-    number: u64,
-) -> Result<Outcome<D>, DiskError> {
-    let known = match &source.live {
-        Some(live) => Some(live.clone()),
-        None => slice_index::load(&shared.disk, source.number),
-    };
-    let plan = Plan {
-        number,
-        store_id: source.summary.store_id,
-        continues: source.summary.continues,
-        covers: source.summary.last_sequence,
-        replaces: vec![source.number],
-        reduced: source.summary.reduced,
-        voids_from: source.summary.voids_from,
-        void_from: source.summary.void_from,
-    };
-    let copied = copy_readable(shared, source, known.as_ref(), &plan)?;
-    let found = copied.as_ref().map(|(_, index)| index);
-    let lost = match &known {
-        Some(known) => lost_frames(source.number, known, found),
-        None => lost_offsets(source, found),
-    };
-    let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
-    Ok(Outcome::Rescued {
-        old: source.number,
-        copied,
-        lost,
-    })
-}
-
-/// Copies the frames that count and can be read, from the raw bytes: what an engine says of a slice
-/// that is not to be trusted is asked only for what is not found there, and only while it is open.
-fn copy_readable<D: Disk>(
-    shared: &Shared<D>,
-    source: &Source,
-    known: Option<&SliceIndex>,
-    plan: &Plan,
-) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
-    let scanned = scan::scan(&shared.disk, source.number)?;
-    let sequences: Vec<u64> = match known {
-        Some(known) => known.frames.iter().map(|frame| frame.sequence).collect(),
-        None => {
-            let counting = scanned.counting_to(source.summary.last_sequence);
-            counting.iter().map(|frame| frame.sequence).collect()
-        }
-    };
-    let read = |sequence: u64| {
-        let raw = scanned.read(&shared.disk, source.number, sequence);
-        let found = raw.or_else(|_| {
-            let slice = shared.slice(source.number)?;
-            read_frame(&slice, sequence)
-        });
-        match found {
-            Err(DiskError::Damaged(_)) => None,
-            found => Some(found),
-        }
-    };
-    copy::write(
-        &shared.disk,
-        plan,
-        &mut sequences.into_iter().filter_map(read),
-    )
-}
-
 fn read_frame(values: &impl Values, sequence: u64) -> Result<Found, DiskError> {
     let stored = value::read_frame(values, sequence)?;
     let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
@@ -306,81 +241,6 @@ fn read_all<'a, V: Values>(
         .frames
         .iter()
         .map(|frame| read_frame(values, frame.sequence))
-}
-
-fn lost_frames(number: u64, known: &SliceIndex, found: Option<&SliceIndex>) -> Option<LostRange> {
-    let found = found.map_or(&[][..], |found| &found.frames);
-    let is_found = |sequence| {
-        found
-            .binary_search_by_key(&sequence, |f| f.sequence)
-            .is_ok()
-    };
-    let gone: Vec<bool> = known
-        .frames
-        .iter()
-        .map(|frame| !is_found(frame.sequence))
-        .collect();
-    let lost = known.frames.iter().zip(&gone).filter(|(_, gone)| **gone);
-    let indexes: Vec<u64> = lost.map(|(frame, _)| frame.index).collect();
-    let mut partitions = Vec::new();
-    for (partition, batches) in &known.partitions {
-        let lost = batches.iter().filter(|batch| gone[batch.frame as usize]);
-        for batch in lost {
-            join(
-                &mut partitions,
-                *partition,
-                batch.base_offset,
-                batch.next_offset() - 1,
-            );
-        }
-    }
-    Some(LostRange {
-        first_index: *indexes.first()?,
-        last_index: *indexes.last()?,
-        partitions,
-        cause: format!("{} damaged frames in slice {number}", indexes.len()),
-    })
-}
-
-/// Without an index: the offsets that the slice is known to span and nobody finds.
-fn lost_offsets(source: &Source, found: Option<&SliceIndex>) -> Option<LostRange> {
-    let mut partitions = Vec::new();
-    for span in &source.summary.partitions {
-        let batches = found
-            .and_then(|found| found.partitions.get(&span.partition))
-            .map_or(&[][..], Vec::as_slice);
-        let mut next = span.first_offset;
-        for batch in batches {
-            if batch.base_offset > next {
-                join(&mut partitions, span.partition, next, batch.base_offset - 1);
-            }
-            next = batch.next_offset();
-        }
-        if next < span.next_offset {
-            join(&mut partitions, span.partition, next, span.next_offset - 1);
-        }
-    }
-    (!partitions.is_empty()).then(|| LostRange {
-        first_index: source.summary.first_index,
-        last_index: source.summary.last_index,
-        partitions,
-        cause: format!(
-            "damaged frames in slice {}, whose index is gone",
-            source.number
-        ),
-    })
-}
-
-fn join(
-    ranges: &mut Vec<(TopicPartition, i64, i64)>,
-    partition: TopicPartition,
-    first: i64,
-    last: i64,
-) {
-    match ranges.last_mut() {
-        Some((same, _, end)) if *same == partition && *end + 1 == first => *end = last,
-        _ => ranges.push((partition, first, last)),
-    }
 }
 
 fn rewrite<D: Disk>(
