@@ -1,5 +1,7 @@
-//! The slow work: what one piece of it does. Runs on a thread of its own beside the real disk,
-//! in line on the twin. Chosen and taken note of in `upkeep`.
+//! The slow work: what one piece of it does.
+//!
+//! Runs on a thread of its own beside the real disk, in line on the twin. No job adds a slice to
+//! the catalog or takes one out: `upkeep` chooses the jobs and takes note of what came of them.
 
 mod rescue;
 
@@ -33,7 +35,7 @@ pub enum Job {
     },
     /// Moves a slice that is in no catalog aside.
     Quarantine { number: u64 },
-    /// Copies a slice that is not to be trusted, and gets rid of it.
+    /// Copies what can be read of a slice that is not to be trusted.
     Rescue { source: Source, number: u64 },
     /// Copies what is alive of neighbouring slices into one.
     Rewrite {

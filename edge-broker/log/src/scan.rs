@@ -1,13 +1,11 @@
 //! Reads a slice frame by frame, without its index: after a crash, and to salvage it.
 //!
 //! ```text
-//! keys ──> frames that are whole ──> chain ──> those that count
-//!                                      │
-//!                                      └─> torn tail (never promised)  |  loss (was durable)
+//! bytes ──> values that name and check themselves ──> frames that are whole
 //! ```
-//! Every frame names the write accepted before it and the last write that was durable when it was
-//! written. The first says which frames a later writer had given up; the second says, for a gap,
-//! whether somebody may have been told that it was on the disk. Pure but for reading.
+//! Which of the frames count is left to `recovery::chain`: every frame names the write accepted
+//! before it and the last write that was durable when it was written. Recovery, rescue and the
+//! rebuilding of an index use it.
 
 use std::collections::BTreeMap;
 
