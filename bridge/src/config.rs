@@ -39,6 +39,9 @@ pub struct MqttConfig {
     pub subscriptions_max: usize,
     /// Levels in a topic or filter.
     pub topic_levels_max: usize,
+    /// What the index of retained messages may take, in bytes; beyond it a retained message for
+    /// another topic is delivered and stored, and not kept.
+    pub retained_index_bytes_max: usize,
     /// An unacknowledged 3.1.1 publish is held this long before its connection is closed.
     pub hold_s_max: u64,
     /// The `[[mqtt.listener]]` sections.
@@ -55,6 +58,7 @@ impl Default for MqttConfig {
             in_flight_max: 64,
             subscriptions_max: 1000,
             topic_levels_max: 64,
+            retained_index_bytes_max: 8 << 20,
             hold_s_max: 60,
             listener: vec![ListenerConfig::default()],
         }
@@ -141,6 +145,13 @@ impl BridgeConfig {
         at_least("mqtt.in_flight_max", mqtt.in_flight_max.into(), 1)?;
         at_least("mqtt.subscriptions_max", mqtt.subscriptions_max, 1)?;
         at_least("mqtt.topic_levels_max", mqtt.topic_levels_max, 1)?;
+        if mqtt.topic_levels_max > TOPIC_LEVELS_CAP {
+            return Err(StartError::config(
+                "mqtt.topic_levels_max",
+                format!("must be at most {TOPIC_LEVELS_CAP}"),
+                mqtt.topic_levels_max,
+            ));
+        }
         if mqtt.packet_bytes_max > PACKET_BYTES_CAP {
             return Err(StartError::config(
                 "mqtt.packet_bytes_max",
@@ -151,6 +162,9 @@ impl BridgeConfig {
         crate::routes::Routes::compile(&self.site_name, &self.routes).map(drop)
     }
 }
+
+/// Each level of a topic takes stack while subscriptions are looked for.
+const TOPIC_LEVELS_CAP: usize = 1024;
 
 /// The store takes 16 MiB per record at most.
 const PACKET_BYTES_CAP: usize = 16_000_000;

@@ -7,12 +7,25 @@ use edge_site::{AppendRequest, Appended, Topic, TopicError};
 use kafka_wire::partition_for_key;
 
 use crate::codec::packet::{Publish, QoS};
+use crate::codec::topic::level_count;
 use crate::connection::{RetainedItem, name, retained_bytes, unpinned};
 use crate::hub::Hub;
 use crate::message::to_record;
 
 /// Delivers and stores one message; waits until it is stored.
-pub(crate) async fn publish(hub: &Arc<Hub>, publish: Publish, client_id: &Bytes) {
+pub(crate) async fn publish(hub: &Arc<Hub>, mut publish: Publish, client_id: &Bytes) {
+    if level_count(&publish.topic) > hub.config.mqtt.topic_levels_max {
+        hub.counters.publishes_refused.add(1);
+        if hub.may_say(client_id, "will") {
+            let name = name(client_id);
+            log::warn!(
+                "the will of client {name} is refused: its topic has more levels than \
+                 mqtt.topic_levels_max"
+            );
+        }
+        return;
+    }
+    hub.limit_retained(&mut publish, client_id);
     // A retained one is delivered as it enters the index.
     if publish.qos == QoS::AtMostOnce && !publish.retain {
         let make = || Arc::new(unpinned(&publish, client_id));

@@ -30,6 +30,8 @@ pub(crate) const TOPIC: &str = "_retained";
 #[derive(Default)]
 pub(crate) struct RetainedIndex {
     entries: BTreeMap<Bytes, Entry>,
+    /// What the entries take in memory.
+    index_bytes: usize,
     live: usize,
     live_bytes: u64,
     /// Bytes of all records in the log, live or not.
@@ -93,10 +95,16 @@ pub(crate) enum Source {
     Memory(Arc<Message>),
 }
 
+/// What an entry takes beside its topic: itself, its publishes under way, its place in the tree.
+const ENTRY_BYTES: usize = 160;
 /// So many are told apart; with a dispatcher further behind, the oldest may come twice.
 const AHEAD_COUNT_MAX: usize = 1024;
 /// Compaction begins when the log is larger than this and less than half of it is live.
 const COMPACT_BYTES_MIN: u64 = 1 << 20;
+
+fn bytes_of(topic: &Bytes) -> usize {
+    topic.len() + ENTRY_BYTES
+}
 
 impl RetainedIndex {
     /// Retained messages there are.
@@ -123,8 +131,24 @@ impl RetainedIndex {
                     pending: vec![pending],
                     ..Entry::default()
                 };
-                self.entries.insert(Bytes::copy_from_slice(topic), entry);
+                self.insert(topic, entry);
             }
+        }
+    }
+
+    /// Whether a topic may get a retained message: it has one, or there is room for its name.
+    pub(crate) fn has_room(&self, topic: &Bytes, index_bytes_max: usize) -> bool {
+        self.index_bytes + bytes_of(topic) <= index_bytes_max || self.entries.contains_key(topic)
+    }
+
+    fn insert(&mut self, topic: &Bytes, entry: Entry) {
+        self.index_bytes += bytes_of(topic);
+        self.entries.insert(Bytes::copy_from_slice(topic), entry);
+    }
+
+    fn remove(&mut self, topic: &Bytes) {
+        if self.entries.remove(topic).is_some() {
+            self.index_bytes -= bytes_of(topic);
         }
     }
 
@@ -156,7 +180,7 @@ impl RetainedIndex {
         // A cleared topic stays known until the dispatcher has passed it (`apply`), so that an
         // older record that the dispatcher meets later does not bring it back.
         if entry.pending.is_empty() && entry.logged.is_none() {
-            self.entries.remove(topic);
+            self.remove(topic);
         }
     }
 
@@ -182,7 +206,7 @@ impl RetainedIndex {
         {
             logged.since = copied.unwrap_or(logged.since);
             if !logged.is_message && entry.pending.is_empty() {
-                self.entries.remove(topic);
+                self.remove(topic);
             }
         }
     }
@@ -193,8 +217,7 @@ impl RetainedIndex {
             if !is_message {
                 return;
             }
-            self.entries
-                .insert(Bytes::copy_from_slice(topic), Entry::default());
+            self.insert(topic, Entry::default());
         }
         let Some(entry) = self.entries.get_mut(topic) else {
             return;

@@ -94,7 +94,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let packet = decode(version, frame, header)?;
         match self.session.handle_packet(now_ms, packet) {
             Step::Idle => {}
-            Step::Store(publish) => self.store(now_ms, publish, wall_ms)?,
+            Step::Store(mut publish) => {
+                let client_id = self.session.client_id();
+                self.hub.limit_retained(&mut publish, client_id);
+                self.store(now_ms, publish, wall_ms)?;
+            }
             Step::Subscribe(granted) => self.subscribe(&granted),
             Step::Unsubscribe(filters) => {
                 self.hub.unsubscribe(&self.mailbox, filters.iter());

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Hub, lock};
 use crate::codec::packet::{Publish, QoS};
-use crate::connection::unpinned;
+use crate::connection::{name, unpinned};
 use crate::mailbox::{Delivery, Mailbox, Position};
 use crate::message::Message;
 use crate::retained::{Moment, Seen};
@@ -140,6 +140,23 @@ impl Hub {
         }
         if shed > 0 {
             self.shed(None, shed);
+        }
+    }
+
+    /// Takes the retain flag off a publish that the index has no room for, and says so: it is
+    /// delivered and stored all the same.
+    pub(crate) fn limit_retained(&self, publish: &mut Publish, client_id: &Bytes) {
+        if !publish.retain || publish.payload.is_empty() {
+            return;
+        }
+        let bytes_max = self.config.mqtt.retained_index_bytes_max;
+        publish.retain = lock(&self.retained).has_room(&publish.topic, bytes_max);
+        if !publish.retain && self.may_say(client_id, "retained") {
+            let name = name(client_id);
+            log::warn!(
+                "client {name}: a retained message is delivered, but not kept: the index has \
+                 reached mqtt.retained_index_bytes_max"
+            );
         }
     }
 

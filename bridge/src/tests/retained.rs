@@ -185,3 +185,24 @@ fn large_retained_messages_that_compress_well_are_compacted_too() {
     topics.dedup();
     assert_eq!(topics.len(), 15);
 }
+
+#[test]
+fn beyond_its_room_the_index_keeps_no_more_topics_and_loses_none() {
+    let door = Door::with(|config| config.mqtt.retained_index_bytes_max = 1000);
+    let mut device = door.client("dev7");
+    for number in 0..20 {
+        set(&mut device, &format!("a/{number:02}"), "old");
+    }
+    let kept = door.bridge.stats().retained;
+    assert!((3..20).contains(&kept), "{kept}");
+    // All of them were delivered and stored; those that are kept can still be replaced.
+    assert_eq!(door.records("mqtt").len(), 20);
+    set(&mut device, "a/00", "new");
+    let mut client = door.client("late");
+    client.subscribe("a/00", 1);
+    assert_eq!(client.message(), (3, "a/00".to_owned(), "new".to_owned()));
+    // One that is cleared makes room for another.
+    set(&mut device, "a/01", "");
+    set(&mut device, "a/99", "x");
+    assert_eq!(door.bridge.stats().retained, kept);
+}

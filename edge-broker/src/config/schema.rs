@@ -341,8 +341,14 @@ const MQTT: &[Key] = &[
     key(
         "topic_levels_max",
         "64",
-        Kind::Int(1, 65_535),
+        Kind::Int(1, 1024),
         "levels of a topic or filter",
+    ),
+    key(
+        "retained_index_bytes_max",
+        "\"8MiB\"",
+        Kind::Bytes(64 * KIB, 256 * MIB),
+        "names of topics with a retained message; beyond it one more is delivered, not kept",
     ),
     key(
         "hold_s_max",
