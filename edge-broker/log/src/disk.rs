@@ -46,7 +46,7 @@ pub trait Disk: Send + Sync + Sized + 'static {
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
     /// Makes what [`write_at`](Disk::write_at) wrote durable.
     fn sync_file(&self, name: &str) -> Result<(), DiskError>;
-    /// Creates a file that occupies so many bytes.
+    /// Creates a file that occupies so many bytes; after an error there is none.
     fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
     /// Makes all names durable: what an earlier process created, renamed or removed last may only

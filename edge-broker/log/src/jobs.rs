@@ -97,7 +97,7 @@ pub enum Outcome<D: Disk> {
     },
 }
 
-/// Of what kind a job is: each kind waits for its own failures only.
+/// Of what kind a piece of work is: each kind waits for its own failures only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Prepare,
@@ -108,6 +108,8 @@ pub enum Kind {
     Rewrite,
     Checkpoint,
     SyncIdentity,
+    /// No job: done in line.
+    SaveTail,
 }
 
 impl Job {

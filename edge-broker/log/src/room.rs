@@ -7,6 +7,7 @@
 //! reserve, so that the entries which make room again can be written. The ballast is a file that
 //! is given up when the filesystem itself is full, and taken back once there is room.
 
+use crate::pause::Pause;
 use crate::{Disk, StoreConfig};
 
 const BALLAST: &str = "ballast";
@@ -19,6 +20,8 @@ pub struct Room {
     free_bytes_min: u64,
     ballast_bytes: u64,
     has_ballast: bool,
+    /// It could not be taken though there was room.
+    ballast_pause: Pause,
     used_bytes: u64,
     free_bytes: u64,
     /// The filesystem said so, until there is room again.
@@ -34,6 +37,7 @@ impl Room {
             free_bytes_min: config.free_bytes_min,
             ballast_bytes: config.ballast_bytes,
             has_ballast: matches!(disk.read_file(BALLAST, 1), Ok(Some(_))),
+            ballast_pause: Pause::default(),
             used_bytes: 0,
             free_bytes: 0,
             full: false,
@@ -47,10 +51,27 @@ impl Room {
         self.free_bytes = disk.free_bytes();
         let spare = self.free_bytes.saturating_sub(self.free_bytes_min);
         if self.ballast_bytes > 0 && !self.has_ballast && spare > 2 * self.ballast_bytes {
-            self.has_ballast = disk.allocate_file(BALLAST, self.ballast_bytes).is_ok();
+            self.take_ballast(disk);
         }
         if self.full && spare > 2 * self.ballast_bytes {
             self.full = false;
+        }
+    }
+
+    fn take_ballast<D: Disk>(&mut self, disk: &D) {
+        let now_ms = disk.now_ms();
+        if !self.ballast_pause.is_over(now_ms) {
+            return;
+        }
+        match disk.allocate_file(BALLAST, self.ballast_bytes) {
+            Ok(()) => {
+                self.has_ballast = true;
+                self.ballast_pause.worked();
+            }
+            Err(error) => {
+                let wait_ms = self.ballast_pause.failed(now_ms);
+                log::warn!("no ballast is kept, next try in {wait_ms} ms: {error}");
+            }
         }
     }
 

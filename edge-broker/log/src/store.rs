@@ -54,6 +54,9 @@ pub struct Store<D: Disk> {
     scratch: Vec<u8>,
 }
 
+/// A checkpoint that could not be written is asked for again by the site, this much later.
+const CHECKPOINT_RETRY_MS: u64 = 1000;
+
 /// What recovery found, to go on from.
 pub(crate) struct Start<D: Disk> {
     pub disk: D,
@@ -137,7 +140,8 @@ impl<D: Disk> Store<D> {
             // The next try has the room.
             self.room.give_up_ballast(&self.shared.disk);
         }
-        let bytes = saved.map_err(|error| self.refused(&error))?;
+        // Appends go on meanwhile, so their pause is left alone.
+        let bytes = saved.map_err(|error| self.told(&error, CHECKPOINT_RETRY_MS))?;
         self.checkpoint_index = self.checkpoint_index.max(index);
         self.room.grow(bytes);
         self.upkeep.look_again();
@@ -157,12 +161,12 @@ impl<D: Disk> Store<D> {
         self.do_upkeep()
     }
 
-    pub(crate) fn sync_identity(&mut self) -> Result<(), PersistError> {
+    pub(crate) fn sync_identity(&mut self) -> Result<(), DiskError> {
         self.finish_identity_sync();
         let before_us = self.shared.disk.now_us();
         let synced = self.identity.sync(&self.shared.disk);
         self.stats.note_sync(self.shared.disk.now_us() - before_us);
-        synced.map_err(|error| self.refused(&error))
+        synced
     }
 
     /// The applied start offset of every partition there is: what is below is dead, and so is

@@ -153,6 +153,22 @@ impl<D: Disk> Upkeep<D> {
             .is_none_or(|pause| pause.is_over(now_ms))
     }
 
+    /// Takes note of how a try went.
+    fn tried(&mut self, kind: Kind, what: &str, done: &Result<(), DiskError>, now_ms: u64) {
+        match done {
+            Ok(()) => drop(self.pauses.remove(&kind)),
+            Err(error) => {
+                let wait_ms = self.failed(kind, now_ms);
+                log::error!("{what}, next try in {wait_ms} ms: {error}");
+            }
+        }
+    }
+
+    /// The next try comes after a pause, in milliseconds.
+    fn failed(&mut self, kind: Kind, now_ms: u64) -> u64 {
+        self.pauses.entry(kind).or_default().failed(now_ms)
+    }
+
     /// Whether a slice is still in the folder though it is in no catalog.
     fn is_gone(&self, number: u64) -> bool {
         self.gone.iter().any(|gone| gone.number == number)
@@ -162,19 +178,22 @@ impl<D: Disk> Upkeep<D> {
 impl<D: Disk> Store<D> {
     pub(crate) fn do_upkeep(&mut self) -> Maintained {
         let now_ms = self.shared.disk.now_ms();
-        if self.identity.is_failed()
-            && self.identity.sync_is_due(now_ms)
-            && let Err(error) = self.sync_identity()
-        {
-            log::error!("identity file is not synced: {error}");
+        if !self.identity.is_failed() {
+            self.upkeep.pauses.remove(&Kind::SyncIdentity);
+        } else if self.identity.sync_is_due(now_ms) && self.upkeep.may(Kind::SyncIdentity, now_ms) {
+            let synced = self.sync_identity();
+            let what = "the identity file is not synced";
+            self.upkeep.tried(Kind::SyncIdentity, what, &synced, now_ms);
         }
         if now_ms.saturating_sub(self.upkeep.looked_at_ms) >= LOOK_INTERVAL_MS {
             self.upkeep.looked_at_ms = now_ms;
             self.room.look(&self.shared.disk);
         }
         self.collect(false);
-        if let Err(error) = self.save_tail() {
-            log::error!("the end of the log is not copied yet: {error}");
+        if !self.tail.is_empty() && self.upkeep.may(Kind::SaveTail, now_ms) {
+            let saved = self.save_tail();
+            let what = "the end of the log is not copied yet";
+            self.upkeep.tried(Kind::SaveTail, what, &saved, now_ms);
         }
         let mut more = false;
         if self.upkeep.running.is_none()
@@ -566,28 +585,21 @@ impl<D: Disk> Store<D> {
             self.room.give_up_ballast(&self.shared.disk);
         }
         let now_ms = self.shared.disk.now_ms();
-        if let Job::Remove { number, .. } | Job::Quarantine { number } = job {
-            let gone = self
-                .upkeep
-                .gone
-                .iter_mut()
-                .find(|gone| gone.number == *number);
-            gone.map(|gone| gone.pause.failed(now_ms));
-            return;
-        }
-        self.upkeep
-            .pauses
-            .entry(job.kind())
-            .or_default()
-            .failed(now_ms);
         match job {
+            Job::Remove { number, .. } | Job::Quarantine { number } => {
+                let mut gone = self.upkeep.gone.iter_mut();
+                let gone = gone.find(|gone| gone.number == *number);
+                gone.map(|gone| gone.pause.failed(now_ms));
+                return;
+            }
             Job::Seal { number, .. } => self.note_unsealed(*number, error),
             // What was written of it was removed at once, if the disk let it.
             Job::Rescue { number, .. } | Job::Rewrite { number, .. } => {
                 self.upkeep.remove_later(*number);
             }
-            _ => {}
+            Job::Prepare { .. } | Job::Checkpoint(_) | Job::SyncIdentity => {}
         }
+        self.upkeep.failed(job.kind(), now_ms);
     }
 
     /// Sealing syncs, and a slice whose sync failed is not synced again: it is copied.

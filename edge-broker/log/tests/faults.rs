@@ -97,6 +97,81 @@ fn a_disk_that_goes_on_failing_is_tried_later_and_later() {
     assert_eq!(offsets(&store, 0), [0, 1, 2, 3, 4]);
 }
 
+/// Lets a minute pass on a disk whose syncs all fail, with the site's calls of `maintain`; returns
+/// how many syncs were tried.
+fn failing_minute(store: &mut Store<MemDisk>, disk: &MemDisk) -> u64 {
+    disk.set_faults(Faults {
+        sync_fails_one_in: 1,
+        ..Faults::default()
+    });
+    let before = disk.stats().syncs;
+    for _ in 0..1200 {
+        disk.advance_ms(50);
+        store.maintain();
+    }
+    disk.set_faults(Faults::default());
+    disk.stats().syncs - before
+}
+
+/// It was tried twenty times a second, and the status said that nothing can be stored.
+#[test]
+fn an_identity_file_that_cannot_be_synced_is_tried_later_and_later() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..5, 100);
+    let tried = failing_minute(&mut store, &disk);
+    assert!((6..12).contains(&tried), "{tried}");
+    assert!(!store.usage().poisoned, "appends were never refused");
+    disk.advance_ms(60_000);
+    store.maintain();
+    let (store, recovery) = open(&disk.power_cut());
+    assert_eq!((recovery.last_index, recovery.proven_index), (4, 4));
+    assert_eq!(offsets(&store, 0), [0, 1, 2, 3]);
+}
+
+/// It was tried twenty times a second too, each time with a slice created and removed.
+#[test]
+fn an_end_of_the_log_that_cannot_be_copied_is_tried_later_and_later() {
+    // The cut takes the mark that was written last, and not synced.
+    let disk = MemDisk::new(4);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..5, 100);
+    drop(store);
+    let disk = disk.power_cut();
+    disk.fail_syncs(100);
+    let (mut store, recovery) = open(&disk);
+    assert_eq!((recovery.last_index, recovery.proven_index), (4, 3));
+    let tried = failing_minute(&mut store, &disk);
+    assert!((6..40).contains(&tried), "{tried}");
+    disk.fail_syncs(0);
+    disk.advance_ms(60_000);
+    (0..5).for_each(|_| drop(store.maintain()));
+    let known = store.usage().slices.into_iter().map(|slice| slice.number);
+    assert_eq!(disk.slices(), known.collect::<Vec<_>>());
+    let (store, _) = open(&disk.power_cut());
+    assert_eq!(offsets(&store, 0), [0, 1, 2, 3]);
+}
+
+/// It was tried five times a second.
+#[test]
+fn a_ballast_that_cannot_be_synced_is_tried_later_and_later() {
+    let disk = MemDisk::new(1);
+    let config = StoreConfig {
+        ballast_bytes: 100 << 10,
+        ..small()
+    };
+    disk.set_capacity_bytes(100 << 10);
+    let (mut store, _) = Store::open(disk.clone(), config).unwrap();
+    assert!(!store.usage().ballast);
+    disk.set_capacity_bytes(10 << 20);
+    let tried = failing_minute(&mut store, &disk);
+    assert!((6..12).contains(&tried), "{tried}");
+    assert!(!store.usage().ballast);
+    disk.advance_ms(60_000);
+    store.maintain();
+    assert!(store.usage().ballast);
+}
+
 #[test]
 fn every_single_failing_sync_costs_nothing_that_was_answered_for() {
     for nth in 1..60 {

@@ -20,7 +20,7 @@ mod disk;
 mod power_cut;
 mod slice;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use closed::MemClosed;
@@ -88,6 +88,7 @@ impl MemDisk {
             slices: BTreeMap::new(),
             files: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            ghosts: BTreeSet::new(),
         };
         MemDisk {
             contents: Arc::new(Mutex::new(contents)),

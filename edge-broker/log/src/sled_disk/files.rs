@@ -71,20 +71,15 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     path.parent().map_or(Ok(()), sync_folder)
 }
 
-/// Creates a file whose blocks are really taken.
+/// Creates a file whose blocks are really taken; after an error there is none.
 pub fn allocate(path: &Path, bytes: u64) -> Result<(), DiskError> {
     let file = File::create(path).map_err(io_error("create", path))?;
     let taken = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes);
-    match taken {
-        Ok(()) => file.sync_all().map_err(io_error("sync", path)),
-        Err(error) => {
-            let _ = fs::remove_file(path);
-            Err(disk_error(
-                &format!("allocate {}", path.display()),
-                &error.into(),
-            ))
-        }
+    let synced = taken.map_err(Into::into).and_then(|()| file.sync_all());
+    if synced.is_err() {
+        let _ = fs::remove_file(path);
     }
+    synced.map_err(io_error("allocate", path))
 }
 
 /// Size of all files in a folder and below.

@@ -54,7 +54,7 @@ impl<D: Disk> Store<D> {
         let before_us = self.stats.sync_us;
         self.check_order(entries);
         if self.identity.is_failed() {
-            self.sync_identity()?;
+            self.sync_identity().map_err(|error| self.refused(&error))?;
         }
         self.save_tail().map_err(|error| self.refused(&error))?;
         self.persist_entries(entries)?;
@@ -68,7 +68,7 @@ impl<D: Disk> Store<D> {
             self.identity.write(&self.shared.disk, identity);
         }
         if must_sync_hard_state {
-            self.sync_identity()?;
+            self.sync_identity().map_err(|error| self.refused(&error))?;
         }
         self.retry.worked();
         Ok(Durable {
@@ -144,17 +144,27 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// What the caller is told, and when it may try again.
-    pub(super) fn refused(&mut self, error: &DiskError) -> PersistError {
-        if *error == DiskError::Full {
-            self.room.note_full();
-            return PersistError::Full {
-                cause: error.to_string(),
-            };
-        }
-        PersistError::Poisoned {
-            retry_after_ms: self.retry.failed(self.shared.disk.now_ms()),
-            cause: error.to_string(),
+    /// An append is refused: what the caller is told, and when it may try again.
+    fn refused(&mut self, error: &DiskError) -> PersistError {
+        let wait_ms = match error {
+            DiskError::Full => 0,
+            _ => self.retry.failed(self.shared.disk.now_ms()),
+        };
+        self.told(error, wait_ms)
+    }
+
+    /// A failure as the caller is told of it.
+    pub(super) fn told(&mut self, error: &DiskError, retry_after_ms: u64) -> PersistError {
+        let cause = error.to_string();
+        match error {
+            DiskError::Full => {
+                self.room.note_full();
+                PersistError::Full { cause }
+            }
+            _ => PersistError::Poisoned {
+                retry_after_ms,
+                cause,
+            },
         }
     }
 

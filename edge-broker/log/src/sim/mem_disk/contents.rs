@@ -23,6 +23,8 @@ pub struct Contents {
     pub slices: BTreeMap<u64, SliceData>,
     pub files: BTreeMap<String, FileData>,
     pub quarantined: BTreeMap<String, SliceData>,
+    /// Slices whose creation failed: removed, and after a power cut perhaps there.
+    pub ghosts: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,14 +27,14 @@ impl Disk for MemDisk {
         };
         // What an earlier one of that number left has another name by now.
         contents.forget_slice(number);
+        contents.ghosts.remove(&number);
         contents.slices.insert(number, slice);
         match contents.sync_outcome()? {
             SyncOutcome::Works => contents.slice(number)?.created = true,
             SyncOutcome::Lies => {}
             SyncOutcome::Fails => {
-                let slice = contents.slice(number)?;
-                slice.removed = true;
-                slice.bytes = 0;
+                contents.slices.remove(&number);
+                contents.ghosts.insert(number);
                 return Err(sync_failed("a new slice"));
             }
         }
@@ -200,6 +200,9 @@ impl Disk for MemDisk {
         let mut contents = self.live()?;
         contents.step()?;
         contents.take_room(bytes)?;
+        if let SyncOutcome::Fails = contents.sync_outcome()? {
+            return Err(sync_failed(name));
+        }
         let content = Some(vec![0; bytes as usize]);
         let file = FileData {
             durable: content.clone(),
@@ -217,6 +220,7 @@ impl Disk for MemDisk {
             SyncOutcome::Lies => return Ok(()),
             SyncOutcome::Works => {}
         }
+        contents.ghosts.clear();
         let removed = contents.slices.iter().filter(|(_, slice)| slice.removed);
         let removed: Vec<u64> = removed.map(|(number, _)| *number).collect();
         removed

@@ -9,6 +9,13 @@ impl Contents {
     pub fn power_cut(&mut self) {
         self.stats.power_cuts += 1;
         let mut rng = self.rng.clone();
+        for number in std::mem::take(&mut self.ghosts) {
+            let ghost = SliceData {
+                removed: true,
+                ..SliceData::default()
+            };
+            self.slices.entry(number).or_insert(ghost);
+        }
         let numbers: Vec<u64> = self.slices.keys().copied().collect();
         for number in numbers {
             self.cut_name(&mut rng, number);
