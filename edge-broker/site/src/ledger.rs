@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub enum LossCause {
     /// `retention.ms` or `retention.bytes` passed before central had it.
     Retention,
-    /// The store was full and the topic says drop-oldest.
+    /// The store was full: the topic says drop-oldest, or a QoS 0 message found no room.
     StorageFull,
     /// QoS 0 while the queue was full.
     QosZeroOverload,
-    /// A queue or session limit.
+    /// A limit of a queue, of a session, of the number of topics.
     QueueLimit,
     /// Message expiry.
     Expired,
@@ -24,6 +24,8 @@ pub enum LossCause {
     TopicDeleted,
     /// A batch that nobody can read: whoever made it, made it so.
     Undecodable,
+    /// Larger than its topic takes, or than the subscriber takes that it was for.
+    TooLarge,
 }
 
 impl LossCause {
@@ -38,6 +40,7 @@ impl LossCause {
             LossCause::DiskLoss => "disk_loss",
             LossCause::TopicDeleted => "topic_deleted",
             LossCause::Undecodable => "undecodable",
+            LossCause::TooLarge => "too_large",
         }
     }
 

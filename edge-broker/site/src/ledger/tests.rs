@@ -38,3 +38,22 @@ fn lines_are_bounded_and_no_count_is_lost() {
         20_000
     );
 }
+
+/// The number stands in every log and checkpoint: a new cause goes behind the others.
+#[test]
+fn causes_keep_their_stored_numbers() {
+    let numbers = [
+        (LossCause::Retention, 0),
+        (LossCause::StorageFull, 1),
+        (LossCause::QosZeroOverload, 2),
+        (LossCause::QueueLimit, 3),
+        (LossCause::Expired, 4),
+        (LossCause::DiskLoss, 5),
+        (LossCause::TopicDeleted, 6),
+        (LossCause::Undecodable, 7),
+        (LossCause::TooLarge, 8),
+    ];
+    for (cause, number) in numbers {
+        assert_eq!(postcard::to_allocvec(&cause).ok(), Some(vec![number]));
+    }
+}
