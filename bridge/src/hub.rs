@@ -3,6 +3,7 @@
 //! Locks are held for moments and never across an await or while a client's bytes are parsed.
 
 mod clients;
+mod losses;
 mod subscribers;
 mod topics;
 
@@ -12,10 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use edge_site::{LossCause, Site, Topic, TopicPartition};
+use edge_site::{Site, Topic};
 
 use self::clients::Client;
 pub(crate) use self::clients::Registered;
+use self::losses::Losses;
+pub(crate) use self::losses::cause_of;
 pub(crate) use self::subscribers::Place;
 use self::subscribers::Subscriber;
 use crate::config::BridgeConfig;
@@ -38,7 +41,7 @@ pub(crate) struct Hub {
     /// Counts changes of the subscriptions, so that what is derived from them can be kept.
     subscriptions_version: AtomicU64,
     clients: Mutex<HashMap<Bytes, Client>>,
-    shed: Mutex<HashMap<Option<TopicPartition>, u64>>,
+    shed: Mutex<Losses>,
     /// The frame the live dispatcher is at; sessions that catch up compare with it.
     dispatching: AtomicU64,
     next_id: AtomicU64,
@@ -101,22 +104,6 @@ impl Hub {
 
     pub(crate) fn dispatching(&self) -> u64 {
         self.dispatching.load(Ordering::SeqCst)
-    }
-
-    /// Counts QoS 0 messages that were not stored (with a partition) or not delivered (without).
-    pub(crate) fn shed(&self, partition: Option<TopicPartition>, count: u64) {
-        self.counters.shed.add(count);
-        *lock(&self.shed).entry(partition).or_default() += count;
-    }
-
-    /// Hands what was shed to the ledger of the site; called each second.
-    pub(crate) async fn report_shed(&self) {
-        let shed = std::mem::take(&mut *lock(&self.shed));
-        for (partition, count) in shed {
-            self.site
-                .shed(LossCause::QosZeroOverload, partition, count)
-                .await;
-        }
     }
 
     /// Whether this may be said about this client now, or was said lately.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edge_site::{AppendRequest, Appended, Topic, TopicError};
+use edge_site::{AppendRequest, Appended, LossCause, Topic, TopicError};
 use kafka_wire::partition_for_key;
 
 use crate::codec::packet::{Publish, QoS};
 use crate::codec::topic::level_count;
 use crate::connection::{RetainedItem, name, retained_bytes, unpinned};
-use crate::hub::Hub;
+use crate::hub::{Hub, cause_of};
 use crate::message::to_record;
 
 /// Delivers and stores one message; waits until it is stored.
@@ -36,7 +36,11 @@ pub(crate) async fn publish(hub: &Arc<Hub>, mut publish: Publish, client_id: &By
             let name = name(client_id);
             log::warn!("the will of client {name} is not stored: {error}");
         }
-        hub.shed(None, 1);
+        let cause = match &error {
+            TopicError::Refused(refused) => cause_of(refused),
+            _ => LossCause::QueueLimit,
+        };
+        hub.lost_one(cause, &publish, client_id);
     }
 }
 

@@ -29,6 +29,8 @@ pub struct BridgeStats {
     pub publishes_out: u64,
     /// QoS 0 messages not delivered to a subscriber, or not stored, because of overload.
     pub shed: u64,
+    /// Messages larger than their topic takes (QoS 0), or than their subscriber takes (MQTT 5).
+    pub too_large: u64,
     /// Connections closed because of what they sent.
     pub protocol_errors: u64,
     /// Connections closed because another one came with the same client id.
@@ -66,6 +68,7 @@ pub(crate) struct Counters {
     pub(crate) publishes_refused: Counter,
     pub(crate) publishes_out: Counter,
     pub(crate) shed: Counter,
+    pub(crate) too_large: Counter,
     pub(crate) protocol_errors: Counter,
     pub(crate) taken_over: Counter,
     pub(crate) keep_alive_expired: Counter,
@@ -85,6 +88,7 @@ impl Counters {
             publishes_refused: self.publishes_refused.get(),
             publishes_out: self.publishes_out.get(),
             shed: self.shed.get(),
+            too_large: self.too_large.get(),
             protocol_errors: self.protocol_errors.get(),
             taken_over: self.taken_over.get(),
             keep_alive_expired: self.keep_alive_expired.get(),

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use edge_site::{Refused, Ticket, Topic, TopicError, TopicPartition, TryAppendError};
+use edge_site::{LossCause, Refused, Ticket, Topic, TopicError, TopicPartition, TryAppendError};
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::intake::{Batch, RetainedItem};
 use super::{Connection, Polled};
 use crate::codec::packet::{Publish, QoS};
-use crate::hub::Hub;
+use crate::hub::{Hub, cause_of};
 use crate::routes::Decision;
 use crate::session::{Close, Outcome};
 
@@ -99,7 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             match self.hub.site.try_append(request) {
                 Ok(ticket) => self.under_way(ticket, sent),
-                Err(TryAppendError::Busy(_)) if is_sheddable => self.shed(&sent.sheddable),
+                Err(TryAppendError::Busy(_)) if is_sheddable => {
+                    self.lost(LossCause::QosZeroOverload, &sent.sheddable);
+                }
                 Err(TryAppendError::Busy(request)) => {
                     let site = self.hub.site.clone();
                     let append = Box::pin(async move { site.append(request).await });
@@ -121,12 +123,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return;
         }
         self.under_way.push_back(UnderWay { ticket, sent });
-    }
-
-    pub(super) fn shed(&self, sheddable: &[(TopicPartition, u64)]) {
-        for (partition, count) in sheddable {
-            self.hub.shed(Some(*partition), *count);
-        }
     }
 
     /// What we waited for came: room, or a topic. Room first: what waits for it is older.
@@ -215,7 +211,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if publish.retain {
                 self.deliver_live(publish);
             }
-            self.hub.shed(None, 1);
+            let client_id = self.session.client_id();
+            self.hub.lost_one(cause_of(&refused), publish, client_id);
             return Ok(());
         }
         let number = self.session.open_request();
@@ -251,8 +248,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// An append came to its end: retained messages move, acknowledgements leave.
     fn spent(&mut self, now_ms: u64, sent: &Sent, outcome: Outcome) -> Result<(), Close> {
         self.hub.settle(&sent.retained, &outcome);
-        if outcome.is_err() {
-            self.shed(&sent.sheddable);
+        if let Err(refused) = &outcome {
+            self.lost(cause_of(refused), &sent.sheddable);
         }
         let Some(number) = sent.number else {
             return Ok(());

@@ -4,12 +4,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Buf;
+use edge_site::LossCause;
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::catch_up::{CatchUp, Caught};
 use super::{Connection, Polled};
 use crate::codec::packet::Reason;
 use crate::mailbox::{Delivery as Mail, Signal, Standing};
+use crate::message::Message;
 use crate::session::{Close, Delivery};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -63,7 +65,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .deliver(&mail.message, mail.qos, mail.retain, ids)
         {
             Delivery::Sent => self.hub.counters.publishes_out.add(1),
-            Delivery::TooLarge => self.hub.shed(None, 1),
+            Delivery::TooLarge => {
+                let Message { publish, client_id } = &*mail.message;
+                self.hub.lost_one(LossCause::TooLarge, publish, client_id);
+            }
         }
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edge_site::{Refused, Ticket, TopicPartition};
+use edge_site::{LossCause, Refused, Ticket, TopicPartition};
 
 use super::appending::{AwaitedRoom, UnderWay, Waiting};
 use super::{Connection, RetainedItem, name};
@@ -65,10 +65,15 @@ impl<S> Connection<S> {
         }
     }
 
-    fn give_up(&self, sheddable: &[(TopicPartition, u64)], retained: &[RetainedItem]) {
+    /// Counts QoS 0 messages that nobody sends again.
+    pub(super) fn lost(&self, cause: LossCause, sheddable: &[(TopicPartition, u64)]) {
         for (partition, count) in sheddable {
-            self.hub.shed(Some(*partition), *count);
+            self.hub.lost(cause, Some(*partition), *count);
         }
+    }
+
+    fn give_up(&self, sheddable: &[(TopicPartition, u64)], retained: &[RetainedItem]) {
+        self.lost(LossCause::QosZeroOverload, sheddable);
         self.hub.settle(retained, &Err(Refused::Stopping));
     }
 }

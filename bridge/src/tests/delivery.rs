@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Door, frame, publish, subscribe, text};
+use edge_site::LossCause;
+
+use super::client::{Client, Door, frame, publish, subscribe, text};
 
 #[test]
 fn a_subscriber_gets_what_matches_at_the_lower_quality() {
@@ -207,7 +209,7 @@ fn a_slow_subscriber_loses_qos_0_and_it_is_counted() {
 }
 
 #[test]
-fn a_client_that_takes_only_small_packets_gets_only_those() {
+fn a_client_that_takes_only_small_packets_gets_only_those_and_the_others_are_counted() {
     let door = Door::open();
     let mut client = door.socket();
     client.version = 5;
@@ -218,4 +220,34 @@ fn a_client_that_takes_only_small_packets_gets_only_those() {
     device.publish("a", &"x".repeat(100));
     device.publish("a", "fits");
     assert_eq!(client.message().2, "fits");
+    let stats = door.bridge.stats();
+    assert_eq!((stats.too_large, stats.shed), (1, 0));
+    let lines = ledger(&door, &mut device);
+    assert_eq!(lines, [(LossCause::TooLarge, "mqtt".to_owned(), 1)]);
+}
+
+#[test]
+fn a_publish_at_qos_0_that_its_topic_refuses_is_counted_under_its_reason() {
+    let door = Door::open();
+    let settings = [("max.message.bytes".to_owned(), "500".to_owned())].into();
+    smol::block_on(door.site.alter_topic("mqtt", None, &settings)).unwrap();
+    let mut device = door.client("dev7");
+    device.throw(0x30, "a", &"x".repeat(600));
+    let lines = ledger(&door, &mut device);
+    assert_eq!(lines, [(LossCause::TooLarge, "mqtt".to_owned(), 1)]);
+}
+
+/// The lines of the loss ledger, once there is one; it is written with the next frame.
+fn ledger(door: &Door, device: &mut Client) -> Vec<(LossCause, String, u64)> {
+    let begun = Instant::now();
+    loop {
+        device.publish("else", "1");
+        let ledger = smol::block_on(door.site.status()).ledger;
+        if !ledger.is_empty() {
+            let lines = ledger.into_iter();
+            return lines.map(|l| (l.cause, l.topic_name, l.count)).collect();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "nothing counted");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
