@@ -153,6 +153,9 @@ pub(crate) struct Session {
     transmit: BytesMut,
 }
 
+/// The longest client id. It is kept for as long as its client is there, and goes into every
+/// record, so the 65,535 bytes that MQTT allows would be 655 MB for ten thousand clients.
+pub(crate) const CLIENT_ID_BYTES_MAX: usize = 1024;
 /// Topic aliases kept per client; announced.
 pub(crate) const TOPIC_ALIAS_MAX: u16 = 10;
 /// QoS 1 messages under way to one client, whatever it says it takes.
@@ -164,6 +167,12 @@ pub(crate) fn admit(connect: &Connect) -> Result<(), (Reason, &'static str)> {
         return Err((
             Reason::BAD_AUTHENTICATION_METHOD,
             "enhanced authentication is not supported",
+        ));
+    }
+    if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
+        return Err((
+            Reason::CLIENT_ID_INVALID,
+            "the client id is longer than 1024 bytes",
         ));
     }
     if connect.client_id.is_empty() && connect.version == Version::V4 && !connect.clean {

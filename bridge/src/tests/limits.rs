@@ -169,6 +169,22 @@ fn clients_without_an_id_get_one_or_are_told_why_not() {
 }
 
 #[test]
+fn client_ids_are_bounded() {
+    let door = Door::open();
+    let (longest, too_long) = ("x".repeat(1024), "x".repeat(1025));
+    let _taken = door.client(&longest);
+    let mut old = door.socket();
+    old.send(&connect_v4(&too_long, 60));
+    old.expect(&[0x20, 2, 0, 2]);
+    old.expect_closed();
+    let mut new = door.socket();
+    new.send(&connect_v5(&too_long, &[]));
+    assert_eq!(new.packet()[3], 0x85);
+    new.expect_closed();
+    assert_eq!(door.bridge.stats().connected, 1);
+}
+
+#[test]
 fn a_mistake_closes_one_connection_and_nobody_else_sees_it() {
     let door = Door::open();
     let mut good = door.client("good");
