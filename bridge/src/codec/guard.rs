@@ -9,6 +9,9 @@ use super::property;
 use super::topic::{check_filter, check_name, shared};
 use super::walk::{LONG, Walk};
 
+/// Filters of one packet. Each takes twenty times its smallest form once it is decoded.
+const FILTER_COUNT_MAX: usize = 10_000;
+
 const TOO_LARGE: Violation = Violation {
     reason: Reason::PACKET_TOO_LARGE,
     what: "packet is larger than allowed",
@@ -168,7 +171,9 @@ fn subscribe(version: Version, walk: &mut Walk) -> Result<(), Violation> {
     if walk.is_empty() {
         return Err(Violation::protocol("SUBSCRIBE without a filter"));
     }
+    let mut count = 0;
     while !walk.is_empty() {
+        check_count(&mut count)?;
         let filter = walk.text()?;
         check_filter(filter)?;
         subscribe_options(version, walk.u8()?, shared(filter).is_some())?;
@@ -206,8 +211,18 @@ fn unsubscribe(version: Version, walk: &mut Walk) -> Result<(), Violation> {
     if walk.is_empty() {
         return Err(Violation::protocol("UNSUBSCRIBE without a filter"));
     }
+    let mut count = 0;
     while !walk.is_empty() {
+        check_count(&mut count)?;
         check_filter(walk.text()?)?;
+    }
+    Ok(())
+}
+
+fn check_count(filters: &mut usize) -> Result<(), Violation> {
+    *filters += 1;
+    if *filters > FILTER_COUNT_MAX {
+        return Err(Violation::quota("more than 10000 filters in one packet"));
     }
     Ok(())
 }

@@ -93,6 +93,14 @@ impl Violation {
         }
     }
 
+    /// The packet is right and more than this server takes.
+    pub const fn quota(what: &'static str) -> Violation {
+        Violation {
+            reason: Reason::QUOTA_EXCEEDED,
+            what,
+        }
+    }
+
     /// The packet is well formed and not allowed (there).
     pub const fn protocol(what: &'static str) -> Violation {
         Violation {

@@ -23,6 +23,9 @@ impl Allowed {
     }
 }
 
+/// User properties of one packet. Each takes twenty times its smallest form once it is decoded.
+const USER_COUNT_MAX: usize = 1000;
+
 const USER: u32 = 38;
 const SUBSCRIPTION_ID: u32 = 11;
 
@@ -58,6 +61,7 @@ pub(super) fn walk(packet: &mut Walk, allowed: Allowed) -> Result<Seen, Violatio
     let length = packet.varint()?;
     let mut properties = packet.part(length as usize)?;
     let mut seen = Seen::default();
+    let mut users = 0;
     while !properties.is_empty() {
         let id = properties.varint()?;
         if !allowed.has(id) {
@@ -67,6 +71,10 @@ pub(super) fn walk(packet: &mut Walk, allowed: Allowed) -> Result<Seen, Violatio
             return Err(Violation::protocol("a property comes twice"));
         }
         seen.bits |= 1 << id;
+        users += usize::from(id == USER);
+        if users > USER_COUNT_MAX {
+            return Err(Violation::quota("more than 1000 user properties"));
+        }
         value(&mut properties, id)?;
     }
     if seen.has(22) && !seen.has(21) {

@@ -594,6 +594,35 @@ fn what_is_legal_is_taken() {
     }
 }
 
+/// Five bytes of a user property take a hundred in memory, four of a filter as many.
+#[test]
+fn packets_that_would_unfold_to_many_times_their_bytes_are_refused() {
+    let empty_pairs = |count| [38, 0, 0, 0, 0].repeat(count);
+    let long = |length: usize| vec![length as u8 | 0x80, (length >> 7) as u8];
+    let publish = |count| {
+        let pairs = empty_pairs(count);
+        frame(0x30, &[&text(b"a"), &long(pairs.len()), &pairs])
+    };
+    assert!(matches!(later(V5, &publish(1000)), Verdict::Packet(_)));
+    assert_eq!(later(V5, &publish(1001)), refused(0x97));
+    let connect = |count| {
+        let pairs = empty_pairs(count);
+        let head = [&text(b"MQTT")[..], &[5, 2, 0, 60], &long(pairs.len())].concat();
+        frame(0x10, &[&head, &pairs, &text(b"c")])
+    };
+    assert!(matches!(first(&connect(1000)), Verdict::Connect(_)));
+    assert_eq!(first(&connect(1001)), refused(0x97));
+    for (kind, entry) in [(0x82, &[0, 1, b'a', 0][..]), (0xa2, &[0, 1, b'a'])] {
+        let filters = |count| frame(kind, &[&[0, 1], &entry.repeat(count)]);
+        assert!(matches!(later(V4, &filters(10_000)), Verdict::Packet(_)));
+        assert_eq!(later(V4, &filters(10_001)), refused(0x97));
+    }
+}
+
+fn refused(code: u8) -> Verdict {
+    Verdict::Refused(Reason(code))
+}
+
 #[test]
 fn a_packet_that_is_not_whole_waits_for_its_rest() {
     let whole = frame(0x32, &[&text(b"a/b"), &[0, 1], b"payload"]);
