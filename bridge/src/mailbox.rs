@@ -26,10 +26,11 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    fn bytes(&self) -> usize {
+    /// What it takes in memory; a message counts for each who gets it, though they share it.
+    pub(crate) fn bytes(&self) -> usize {
         // What a queue entry costs beside its texts, roughly.
         const ENTRY_BYTES: usize = 200;
-        ENTRY_BYTES + self.message.publish.payload.len() + self.message.publish.topic.len()
+        ENTRY_BYTES + self.message.bytes() + size_of_val(&self.subscription_ids[..])
     }
 }
 

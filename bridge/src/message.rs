@@ -20,6 +20,13 @@ pub(crate) struct Message {
     pub(crate) client_id: Bytes,
 }
 
+impl Message {
+    /// What it takes in memory beside its own struct.
+    pub(crate) fn bytes(&self) -> usize {
+        self.publish.bytes() + self.client_id.len()
+    }
+}
+
 const TOPIC: &[u8] = b"mqtt.topic";
 const CONTENT_TYPE: &[u8] = b"mqtt.content_type";
 const RESPONSE_TOPIC: &[u8] = b"mqtt.response_topic";

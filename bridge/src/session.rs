@@ -221,7 +221,10 @@ impl Session {
             version: connect.version,
             client_id: assigned.map_or(connect.client_id, Bytes::from),
             limits,
-            will: connect.will,
+            will: connect.will.map(|will| Will {
+                publish: will.publish.unpinned(),
+                ..will
+            }),
             problem_information: properties.problem_information,
             session_expiry_s: properties.session_expiry_s,
             packet_bytes_max: properties

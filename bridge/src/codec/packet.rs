@@ -219,6 +219,27 @@ pub struct Publish {
     pub properties: Option<Box<PublishProperties>>,
 }
 
+impl Publish {
+    /// The same in copies: a slice of what was read would keep all that was read with it.
+    pub fn unpinned(&self) -> Publish {
+        let mut publish = self.clone();
+        publish.topic = Bytes::copy_from_slice(&self.topic);
+        publish.payload = Bytes::copy_from_slice(&self.payload);
+        if let Some(properties) = &mut publish.properties {
+            // The other texts are copies already.
+            let data = properties.correlation_data.take();
+            properties.correlation_data = data.map(|data| Bytes::copy_from_slice(&data));
+        }
+        publish
+    }
+
+    /// What it takes in memory beside its own struct.
+    pub fn bytes(&self) -> usize {
+        let properties = self.properties.as_deref();
+        self.topic.len() + self.payload.len() + properties.map_or(0, PublishProperties::bytes)
+    }
+}
+
 /// MQTT 5 properties of PUBLISH and of a will.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublishProperties {
@@ -238,6 +259,20 @@ pub struct PublishProperties {
     pub user: Vec<(Bytes, Bytes)>,
     /// Towards subscribers: which of their subscriptions matched.
     pub subscription_ids: Vec<u32>,
+}
+
+impl PublishProperties {
+    fn bytes(&self) -> usize {
+        let texts = [
+            &self.response_topic,
+            &self.correlation_data,
+            &self.content_type,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(Bytes::len).sum();
+        let pair =
+            |(name, value): &(Bytes, Bytes)| size_of::<(Bytes, Bytes)>() + name.len() + value.len();
+        size_of::<Self>() + texts + self.user.iter().map(pair).sum::<usize>()
+    }
 }
 
 /// SUBSCRIBE.

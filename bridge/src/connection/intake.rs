@@ -310,11 +310,8 @@ pub(crate) fn retained_bytes(record: &Record) -> u64 {
 
 /// A copy that does not keep all that was read with the publish.
 pub(crate) fn unpinned(publish: &Publish, client_id: &Bytes) -> Message {
-    let mut publish = publish.clone();
-    publish.topic = Bytes::copy_from_slice(&publish.topic);
-    publish.payload = Bytes::copy_from_slice(&publish.payload);
     Message {
-        publish,
+        publish: publish.unpinned(),
         client_id: client_id.clone(),
     }
 }

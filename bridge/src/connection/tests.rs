@@ -11,8 +11,10 @@ use bytes::{Bytes, BytesMut};
 use smol::future::FutureExt;
 use smol::io::{AsyncRead, AsyncWrite};
 
-use super::Connection;
-use crate::codec::packet::{Connect, ConnectProperties, Publish, QoS, Version, Will};
+use super::{Connection, unpinned};
+use crate::codec::packet::{
+    Connect, ConnectProperties, Publish, PublishProperties, QoS, Version, Will,
+};
 use crate::hub::lock;
 use crate::retained::Judgement;
 use crate::session::{Limits, Session};
@@ -115,4 +117,32 @@ fn a_task_that_panics_leaves_nothing_behind_but_its_will() {
         begun.elapsed() < Duration::from_secs(3),
         "it was waited for"
     );
+}
+
+/// A slice of what was read would keep all of it in memory, for a few bytes of it.
+#[test]
+fn a_message_that_is_kept_is_a_copy() {
+    let read = Bytes::from(vec![b'x'; 1000]);
+    let publish = Publish {
+        topic: read.slice(..1),
+        payload: read.slice(1..2),
+        properties: Some(Box::new(PublishProperties {
+            correlation_data: Some(read.slice(2..3)),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let kept = unpinned(&publish, &Bytes::new());
+    assert_eq!(kept.publish, publish);
+    drop(publish);
+    assert!(read.is_unique());
+
+    let mut connect = with_will("dev7");
+    if let Some(will) = &mut connect.will {
+        will.publish.topic = read.slice(..5);
+        will.publish.payload = read.slice(5..9);
+    }
+    let mut session = Session::open(connect, None, Limits::of(&Default::default()), 0);
+    assert!(read.is_unique());
+    assert_eq!(session.take_will().unwrap().topic, "xxxxx");
 }

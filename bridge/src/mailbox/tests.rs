@@ -1,7 +1,7 @@
 //! Room in a mailbox: what is shed, what falls behind, what is given back.
 
 use super::*;
-use crate::codec::packet::Publish;
+use crate::codec::packet::{Publish, PublishProperties};
 
 fn delivery(payload_bytes: usize) -> Delivery {
     let publish = Publish {
@@ -91,5 +91,39 @@ fn what_a_connection_received_counts_and_is_given_back() {
     assert_eq!(mailbox.held_bytes(), all_bytes.bytes());
     assert!(mailbox.held_bytes() > 21_000);
     drop(mailbox);
+    assert_eq!(all_bytes.bytes(), 0);
+}
+
+#[test]
+fn all_of_a_message_counts_not_only_its_topic_and_payload() {
+    let all_bytes = roomy();
+    let mailbox = mailbox(&all_bytes);
+    let text = |length: usize| Bytes::from(vec![b'x'; length]);
+    let properties = PublishProperties {
+        response_topic: Some(text(10_000)),
+        correlation_data: Some(text(20_000)),
+        content_type: Some(text(30_000)),
+        user: vec![(text(1), text(40_000)); 2],
+        ..Default::default()
+    };
+    let publish = Publish {
+        properties: Some(Box::new(properties)),
+        ..Default::default()
+    };
+    let delivery = Delivery {
+        message: Arc::new(Message {
+            publish,
+            client_id: text(1000),
+        }),
+        subscription_ids: vec![7; 100],
+        ..delivery(0)
+    };
+    assert!(mailbox.push_live(delivery));
+    assert!(
+        (141_000..143_000).contains(&all_bytes.bytes()),
+        "{}",
+        all_bytes.bytes()
+    );
+    mailbox.lock().pop_live();
     assert_eq!(all_bytes.bytes(), 0);
 }
