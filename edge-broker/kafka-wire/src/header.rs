@@ -32,8 +32,8 @@ pub(crate) const BASE_SEQUENCE_AT: usize = 53;
 pub(crate) const RECORD_COUNT_AT: usize = 57;
 
 pub(crate) const MAGIC: i8 = 2;
-const COMPRESSION_BITS: i16 = 0x07;
-const LOG_APPEND_TIME_BIT: i16 = 0x08;
+pub(crate) const COMPRESSION_BITS: i16 = 0x07;
+pub(crate) const LOG_APPEND_TIME_BIT: i16 = 0x08;
 const TRANSACTIONAL_BIT: i16 = 0x10;
 const CONTROL_BIT: i16 = 0x20;
 

@@ -7,7 +7,7 @@
 //! ```text
 //! records ── BatchBuilder ──> RecordBatch ── records() ──> records
 //!                                 │  ▲
-//!                  with_base_offset, merge
+//!                  with_base_offset, merge, retain
 //! ```
 //!
 //! ```
@@ -37,6 +37,7 @@ mod murmur2;
 pub mod protocol;
 mod record;
 mod records;
+mod retain;
 mod varint;
 
 pub use batch::RecordBatch;

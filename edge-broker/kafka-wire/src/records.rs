@@ -81,6 +81,11 @@ impl<'a> RecordViews<'a> {
             from: Cursor::new(payload),
         }
     }
+
+    /// Bytes of the records that were not read yet.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.from.rest.len()
+    }
 }
 
 impl<'a> Iterator for RecordViews<'a> {
