@@ -5,7 +5,7 @@
 
 mod terms;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use terms::join_terms;
 
@@ -51,7 +51,7 @@ impl SliceEntry {
 
 /// A partition's part of one slice.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+pub struct Part {
     /// The slice's key: the place in write order.
     slice: u64,
     first_offset: i64,
@@ -79,6 +79,8 @@ pub struct Catalog {
     pub first_index: u64,
     /// Last raft index; `first_index - 1` when there is none.
     pub last_index: u64,
+    /// How often slices took the place of others: places in write order change by it.
+    pub copies: u64,
 }
 
 impl Catalog {
@@ -282,6 +284,18 @@ impl Catalog {
         all
     }
 
+    /// The parts of a partition in some of the slices, with the slices' numbers.
+    pub fn parts_in(
+        &self,
+        partition: TopicPartition,
+        numbers: &BTreeSet<u64>,
+    ) -> impl Iterator<Item = (u64, Part)> {
+        let parts = self.parts.get(&partition).map_or(&[][..], Vec::as_slice);
+        let with_number = |part: &Part| Some((self.slices.get(&part.slice)?.number, *part));
+        let with_number = parts.iter().filter_map(with_number);
+        with_number.filter(|(number, _)| numbers.contains(number))
+    }
+
     /// What is told of each slice.
     pub fn infos(&self, droppable: impl Fn(&SliceEntry) -> bool) -> Vec<SliceInfo> {
         let mut partitions: HashMap<u64, Vec<PartitionSpan>> = HashMap::new();
@@ -345,12 +359,23 @@ pub struct LiveBytes {
 
 impl Part {
     fn live(&self, start: i64) -> u64 {
+        self.bytes_between(start, i64::MAX)
+    }
+
+    /// Its bytes of the offsets `from..to`, by their share of its offsets.
+    pub fn bytes_between(&self, from: i64, to: i64) -> u64 {
         let offsets = self.next_offset - self.first_offset;
-        let live = self
+        let within = self
             .next_offset
-            .saturating_sub(start.max(self.first_offset))
+            .min(to)
+            .saturating_sub(from.max(self.first_offset))
             .max(0);
-        (u128::from(self.bytes) * live as u128 / offsets.max(1) as u128) as u64
+        (u128::from(self.bytes) * within as u128 / offsets.max(1) as u128) as u64
+    }
+
+    /// The offset after its last record.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 }
 

@@ -17,6 +17,9 @@ pub struct StoreConfig {
     pub free_bytes_min: u64,
     /// A file given up when the filesystem is full; 0 = none.
     pub ballast_bytes: u64,
+    /// Keys that compaction knows at a time, 29 bytes of memory each while it runs. With more keys
+    /// than that it goes over the log several times.
+    pub compaction_keys_max: usize,
 }
 
 impl Default for StoreConfig {
@@ -29,6 +32,7 @@ impl Default for StoreConfig {
             bytes_max: 8 << 30,
             free_bytes_min: 512 << 20,
             ballast_bytes: 32 << 20,
+            compaction_keys_max: 56 << 10,
         }
     }
 }

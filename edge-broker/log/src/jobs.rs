@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use rescue::rescue;
 
+use crate::compaction::filter::{Filter, Left};
+use crate::compaction::pass::Pass;
 use crate::copy::{self, Plan};
 use crate::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameHeader, item_places};
 use crate::scan::Found;
@@ -42,7 +44,13 @@ pub enum Job {
         sources: Vec<Source>,
         number: u64,
         starts: Arc<BTreeMap<TopicPartition, i64>>,
+        /// What compaction leaves out, too.
+        filter: Option<Arc<Filter>>,
     },
+    /// Reads a slice for compaction.
+    Compact(Box<Pass>),
+    /// Writes a plain file.
+    SaveFile { name: &'static str, bytes: Vec<u8> },
     /// Writes a checkpoint.
     Checkpoint(Checkpoint),
     /// Makes what was written to the identity file durable.
@@ -70,6 +78,8 @@ pub enum Outcome<D: Disk> {
     Removed {
         number: u64,
     },
+    Saved,
+    Compacted(Box<Pass>),
     Quarantined {
         number: u64,
         name: String,
@@ -106,6 +116,7 @@ pub enum Kind {
     GetRid,
     Rescue,
     Rewrite,
+    Compact,
     Checkpoint,
     SyncIdentity,
     /// No job: done in line.
@@ -121,6 +132,7 @@ impl Job {
             Job::Remove { .. } | Job::Quarantine { .. } => Kind::GetRid,
             Job::Rescue { .. } => Kind::Rescue,
             Job::Rewrite { .. } => Kind::Rewrite,
+            Job::Compact(_) | Job::SaveFile { .. } => Kind::Compact,
             Job::Checkpoint(_) => Kind::Checkpoint,
             Job::SyncIdentity => Kind::SyncIdentity,
         }
@@ -135,6 +147,8 @@ impl Job {
             Job::Quarantine { number } => format!("moving slice {number} aside"),
             Job::Rescue { source, .. } => format!("copying slice {}", source.number),
             Job::Rewrite { sources, .. } => format!("rewriting {} slices", sources.len()),
+            Job::Compact(_) => "reading for compaction".into(),
+            Job::SaveFile { name, .. } => format!("writing {name}"),
             Job::Checkpoint(_) => "writing a checkpoint".into(),
             Job::SyncIdentity => "syncing the identity file".into(),
         }
@@ -143,6 +157,15 @@ impl Job {
 
 /// Does it.
 pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
+    if let Job::Compact(mut pass) = job {
+        return match pass.step(shared) {
+            Ok(()) => Outcome::Compacted(pass),
+            Err(error) => Outcome::Failed {
+                job: Job::Compact(pass),
+                error,
+            },
+        };
+    }
     let done = match &job {
         Job::Prepare { number } => prepare(shared, *number),
         Job::Seal {
@@ -157,7 +180,13 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
             sources,
             number,
             starts,
-        } => rewrite(shared, sources, *number, starts),
+            filter,
+        } => rewrite(shared, sources, *number, starts, filter.as_deref()),
+        Job::SaveFile { name, bytes } => {
+            let saved = shared.disk.replace_file(name, bytes);
+            saved.map(|()| Outcome::Saved)
+        }
+        Job::Compact(_) => unreachable!("done above"),
         Job::Checkpoint(checkpoint) => Ok(save(shared, checkpoint)),
         Job::SyncIdentity => Ok(sync_identity(shared)),
     };
@@ -252,6 +281,7 @@ fn rewrite<D: Disk>(
     sources: &[Source],
     number: u64,
     starts: &BTreeMap<TopicPartition, i64>,
+    filter: Option<&Filter>,
 ) -> Result<Outcome<D>, DiskError> {
     let old = sources.iter().map(|source| source.number).collect();
     let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
@@ -288,7 +318,7 @@ fn rewrite<D: Disk>(
             }
         };
         let frames = read_all(slice, index).filter(alive);
-        frames.filter_map(|frame| frame.map(|frame| reduce(frame, starts)).transpose())
+        frames.filter_map(|frame| frame.map(|frame| reduce(frame, starts, filter)).transpose())
     });
     let copied = copy::write(&shared.disk, &plan, &mut frames)?;
     let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
@@ -296,7 +326,11 @@ fn rewrite<D: Disk>(
 }
 
 /// A frame without its dead batches and control entries; `None` when nothing is left.
-fn reduce(mut frame: Found, starts: &BTreeMap<TopicPartition, i64>) -> Option<Found> {
+fn reduce(
+    mut frame: Found,
+    starts: &BTreeMap<TopicPartition, i64>,
+    filter: Option<&Filter>,
+) -> Option<Found> {
     let header = FrameHeader::decode(&frame.data).ok()?;
     if header.proposer_term != frame.envelope.term {
         return None;
@@ -308,8 +342,13 @@ fn reduce(mut frame: Found, starts: &BTreeMap<TopicPartition, i64>) -> Option<Fo
         };
         let start = starts.get(&partition).copied().unwrap_or(i64::MAX);
         let batch = &frame.data[place.range()];
-        if slice_index::batch_place(batch).is_some_and(|found| found.next_offset() > start) {
-            builder.push_batch(partition, batch);
+        if slice_index::batch_place(batch).is_none_or(|found| found.next_offset() <= start) {
+            continue;
+        }
+        match filter.map_or(Left::Whole, |filter| filter.reduce(partition, batch)) {
+            Left::Whole => builder.push_batch(partition, batch),
+            Left::Part(left) => builder.push_batch(partition, left.bytes()),
+            Left::Nothing => {}
         }
     }
     if builder.items() == 0 {

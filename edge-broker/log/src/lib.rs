@@ -3,7 +3,7 @@
 //! ```text
 //!            Store (one storage thread)                     Reader (any thread, blocking)
 //!   persist ──> frames ──> newest slice ──> sync            read, entries, offset_for_timestamp
-//!   maintain ─> seal, drop, rewrite, salvage                      │
+//!   maintain ─> seal, drop, rewrite, compact, salvage             │
 //!                   │                                             │
 //!                   └────────────── Disk, Slice ──────────────────┘
 //!                            SledDisk        sim::MemDisk
@@ -14,6 +14,7 @@
 
 mod catalog;
 mod checkpoint;
+mod compaction;
 mod config;
 mod copy;
 mod disk;
@@ -39,6 +40,7 @@ mod store;
 mod upkeep;
 mod value;
 
+pub use compaction::CompactTo;
 pub use config::StoreConfig;
 pub use disk::{ClosedSlice, Disk, Slice, Unreadable, VALUE_BYTES_MAX};
 pub use entry::{Checkpoint, Entry, EntryKind, HardState, TopicId, TopicPartition};

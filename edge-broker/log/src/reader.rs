@@ -97,12 +97,19 @@ impl<D: Disk> Reader<D> {
         bytes_max: usize,
     ) -> Result<Vec<RecordBatch>, ReadError> {
         let mut batches = Vec::new();
-        let (mut offset, mut bytes, mut from) = (from_offset, 0, 0);
+        let (mut offset, mut bytes, mut from, mut copies) = (from_offset, 0, 0, None);
         loop {
-            let lookups = self
-                .shared
-                .catalog()
-                .lookup(partition, offset, from, LOOKUP_SLICES_MAX);
+            let catalog = self.shared.catalog();
+            if copies
+                .replace(catalog.copies)
+                .is_some_and(|c| c != catalog.copies)
+            {
+                // A copy stands at the place of its first original, perhaps before `from`, and
+                // has what the later ones had.
+                from = 0;
+            }
+            let lookups = catalog.lookup(partition, offset, from, LOOKUP_SLICES_MAX);
+            drop(catalog);
             for lookup in &lookups {
                 let room = bytes_max.saturating_sub(bytes);
                 let places = self.places(lookup, partition, offset, room, batches.is_empty())?;

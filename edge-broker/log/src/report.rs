@@ -172,4 +172,6 @@ pub struct Usage {
     pub poisoned: bool,
     /// Folders in quarantine.
     pub quarantined: u64,
+    /// Compaction is at work or about to be, and may free room.
+    pub compacting: bool,
 }

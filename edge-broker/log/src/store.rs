@@ -23,7 +23,7 @@ use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::upkeep::Upkeep;
 use crate::{
-    Checkpoint, Disk, DiskError, Maintained, OpenError, PersistError, Reader, Recovery,
+    Checkpoint, CompactTo, Disk, DiskError, Maintained, OpenError, PersistError, Reader, Recovery,
     StoreConfig, TopicPartition, Usage, checkpoint, recovery,
 };
 pub(crate) use newest::{Active, poison_file};
@@ -176,6 +176,12 @@ impl<D: Disk> Store<D> {
         self.upkeep.look_again();
     }
 
+    /// The partitions that are compacted, and up to where; others are not. The state must have
+    /// committed and applied what lies below.
+    pub fn set_compaction(&mut self, to: &BTreeMap<TopicPartition, CompactTo>) {
+        self.take_compaction(to);
+    }
+
     /// What may still be appended, as in [`Usage`]; cheap.
     pub fn append_bytes_left(&self) -> u64 {
         self.room.append_bytes_left()
@@ -189,6 +195,7 @@ impl<D: Disk> Store<D> {
     /// What the store holds and costs. Takes time for every slice: for status, not for appends.
     pub fn usage(&self) -> Usage {
         let disk = &self.shared.disk;
+        let compacting = self.is_compacting();
         let catalog = self.shared.catalog();
         let kept = self.kept_numbers(&catalog);
         Usage {
@@ -207,6 +214,7 @@ impl<D: Disk> Store<D> {
             poisoned_slices: self.stats.poisoned_slices,
             poisoned: self.retry.is_on(),
             quarantined: self.upkeep.quarantined,
+            compacting,
         }
     }
 

@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::catalog::{Catalog, SliceEntry};
+use crate::compaction::Compacting;
 use crate::jobs::{self, Job, Kind, Outcome, Source};
 use crate::pause::Pause;
 use crate::shared::Shared;
@@ -34,6 +35,9 @@ pub struct Upkeep<D: Disk> {
     looked_at_ms: u64,
     /// Starts or checkpoint moved since retention looked last.
     stale: bool,
+    pub(crate) compacting: Compacting,
+    /// Compaction's turn comes before retention's rewriting.
+    compaction_first: bool,
     /// What was done since the last call.
     report: Maintained,
     /// Folders moved aside.
@@ -121,6 +125,8 @@ impl<D: Disk> Upkeep<D> {
             pauses: BTreeMap::new(),
             looked_at_ms: 0,
             stale: true,
+            compacting: Compacting::default(),
+            compaction_first: false,
             report: Maintained::default(),
             quarantined: 0,
         }
@@ -141,13 +147,18 @@ impl<D: Disk> Upkeep<D> {
         self.checkpoint = Some(checkpoint);
     }
 
+    /// Every slice that was taken out of the log is out of the folder too: none can come back.
+    pub fn all_gone(&self) -> bool {
+        self.gone.is_empty()
+    }
+
     /// What retention looks at has changed.
     pub fn look_again(&mut self) {
         self.stale = true;
     }
 
     /// Whether work of a kind may be tried now.
-    fn may(&self, kind: Kind, now_ms: u64) -> bool {
+    pub(crate) fn may(&self, kind: Kind, now_ms: u64) -> bool {
         self.pauses
             .get(&kind)
             .is_none_or(|pause| pause.is_over(now_ms))
@@ -230,7 +241,7 @@ impl<D: Disk> Store<D> {
         self.next.take()
     }
 
-    fn take_number(&mut self) -> u64 {
+    pub(crate) fn take_number(&mut self) -> u64 {
         self.next_number += 1;
         self.next_number - 1
     }
@@ -307,8 +318,23 @@ impl<D: Disk> Store<D> {
         let job = self.get_rid(now_ms);
         job.or_else(|| {
             let may = settled && self.upkeep.may(Kind::Rewrite, now_ms);
-            may.then(|| self.mostly_dead()).flatten()
+            may.then(|| self.rewriting(now_ms)).flatten()
         })
+    }
+
+    /// Retention and compaction take turns.
+    fn rewriting(&mut self, now_ms: u64) -> Option<Job> {
+        self.upkeep.compaction_first = !self.upkeep.compaction_first;
+        if self.upkeep.compaction_first
+            && let Some(job) = self.next_compaction(now_ms)
+        {
+            return Some(job);
+        }
+        if let Some(job) = self.mostly_dead() {
+            self.upkeep.compacting.disturb();
+            return Some(job);
+        }
+        self.next_compaction(now_ms)
     }
 
     /// Copies a slice that is not to be trusted, or seals one that was filled.
@@ -428,7 +454,7 @@ impl<D: Disk> Store<D> {
     /// Slices that a start would not miss. It takes a missing one for one that retention took
     /// only behind a sealed one; and what a slice voids in one that is not sealed is noted nowhere
     /// else.
-    fn spare_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
+    pub(crate) fn spare_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
         let mut spare = BTreeSet::new();
         let mut behind_sealed = true;
         let mut unsealed_to = 0;
@@ -486,6 +512,7 @@ impl<D: Disk> Store<D> {
             sources,
             number: self.take_number(),
             starts,
+            filter: None,
         })
     }
 
@@ -531,7 +558,9 @@ impl<D: Disk> Store<D> {
             }
             Outcome::Rescued { old, copied, lost } => self.note_rescued(old, copied, lost),
             Outcome::Rewritten { old, copied } => self.note_rewritten(&old, copied),
-            Outcome::Checkpoint { .. }
+            Outcome::Compacted(pass) => self.upkeep.compacting.take_back(pass),
+            Outcome::Saved
+            | Outcome::Checkpoint { .. }
             | Outcome::IdentitySynced { .. }
             | Outcome::Failed { .. } => {}
         }
@@ -550,6 +579,7 @@ impl<D: Disk> Store<D> {
         lost: Option<LostRange>,
     ) {
         let mut catalog = self.shared.catalog_mut();
+        catalog.copies += 1;
         let damaged = catalog.get(old).is_some_and(|entry| entry.damaged);
         let void_from = catalog
             .get(old)
@@ -563,10 +593,12 @@ impl<D: Disk> Store<D> {
         drop(catalog);
         self.upkeep.gone.extend(gone);
         self.upkeep.report.lost.extend(lost);
+        self.upkeep.compacting.disturb();
     }
 
     fn note_rewritten(&mut self, old: &[u64], copied: Option<(u64, Box<Summary>)>) {
         let mut catalog = self.shared.catalog_mut();
+        catalog.copies += 1;
         for number in old {
             raise_first_index(&mut catalog, *number);
             let gone = take_out(&mut catalog, *number, false);
@@ -593,11 +625,17 @@ impl<D: Disk> Store<D> {
                 return;
             }
             Job::Seal { number, .. } => self.note_unsealed(*number, error),
+            Job::Compact(_) => self.upkeep.compacting.give_up(),
             // What was written of it was removed at once, if the disk let it.
-            Job::Rescue { number, .. } | Job::Rewrite { number, .. } => {
+            Job::Rescue { number, .. } => self.upkeep.remove_later(*number),
+            Job::Rewrite { number, filter, .. } => {
                 self.upkeep.remove_later(*number);
+                if filter.is_some() {
+                    self.upkeep.compacting.give_up();
+                }
             }
-            Job::Prepare { .. } | Job::Checkpoint(_) | Job::SyncIdentity => {}
+            Job::Prepare { .. } | Job::Checkpoint(_) | Job::SyncIdentity | Job::SaveFile { .. } => {
+            }
         }
         self.upkeep.failed(job.kind(), now_ms);
     }
@@ -630,7 +668,8 @@ impl<D: Disk> Store<D> {
     }
 }
 
-fn source(catalog: &Catalog, number: u64) -> Option<Source> {
+/// A slice to copy, as the catalog knows it.
+pub(crate) fn source(catalog: &Catalog, number: u64) -> Option<Source> {
     let entry = catalog.get(number)?;
     let mut summary = entry.summary.clone();
     summary.partitions = catalog.parts_of(number);
