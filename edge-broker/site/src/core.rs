@@ -24,7 +24,7 @@ mod words;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use edge_log::{Entry, HardState, Recovery, TopicId, TopicPartition, Usage};
+use edge_log::{CompactTo, Entry, HardState, Recovery, TopicId, TopicPartition, Usage};
 use kafka_wire::BatchBuilder;
 use raft::{GetEntriesContext, RawNode};
 
@@ -123,6 +123,8 @@ struct Disk {
     bytes_since_report: u64,
     report_wanted: bool,
     moves_proposed: bool,
+    /// As the store was told last.
+    compaction: BTreeMap<TopicPartition, CompactTo>,
     full: bool,
     filesystem_full: bool,
 }

@@ -15,6 +15,7 @@
 mod append;
 mod bell;
 mod clock;
+mod compaction;
 mod config;
 pub mod control;
 pub mod core;

@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! always        expired by retention.ms / retention.bytes            loss: if not forwarded
-//! store full    1. everything that central has                      no loss
-//!               2. oldest first, topics that say drop-oldest         loss
+//! store full    1. everything that central has, but compacted state no loss
+//!               2. what compaction still frees, by the store itself  no loss
+//!               3. oldest first, topics that say drop-oldest         loss
 //!               then topics that say refuse are refused
 //! filesystem    1. only; unforwarded data is never dropped for somebody else's files, neither when
 //!               it is full nor when it has less left than the store wants
@@ -20,10 +21,9 @@ use edge_log::{PartitionSpan, SliceInfo, TopicPartition, Usage};
 use crate::config::WhenFull;
 use crate::ledger::LossCause;
 use crate::state::{PartitionState, State, TopicState};
-use crate::topics::CleanupPolicy;
 
 /// Clocks that show less were never set (2025-01-01): nothing is expired by them.
-const CLOCK_SET_MS: i64 = 1_735_689_600_000;
+pub(crate) const CLOCK_SET_MS: i64 = 1_735_689_600_000;
 
 /// What the planner looks at.
 pub struct Situation<'a> {
@@ -172,7 +172,7 @@ impl<'a> Planner<'a> {
             let Some((topic, marks)) = self.lookup(tp) else {
                 continue;
             };
-            if topic.config.cleanup_policy == CleanupPolicy::Compact {
+            if !topic.config.cleanup_policy.expires() {
                 continue;
             }
             let by_time = self.expired_by_time(topic.config.retention_ms, &parts);
@@ -207,17 +207,22 @@ impl<'a> Planner<'a> {
     /// What central has goes before its time.
     fn take_forwarded(&mut self, lacking: u64) {
         self.take(lacking, |topic, marks, part| {
-            (topic.config.forward && part.next_offset <= marks.forwarded).then_some(None)
+            let history = topic.config.cleanup_policy.expires();
+            let has = topic.config.forward && part.next_offset <= marks.forwarded;
+            (has && history).then_some(None)
         });
     }
 
     fn drop_oldest(&mut self, lacking: u64) {
         let when_full = self.situation.when_full;
+        let compacting = self.situation.usage.compacting;
         self.take(lacking, |topic, _, _| {
             let drops = topic.config.when_full(when_full) == WhenFull::DropOldest;
-            // State kept as records (retained messages) is not history: it is never "oldest".
-            let history = topic.config.cleanup_policy == CleanupPolicy::Delete;
-            (drops && history).then_some(Some(LossCause::StorageFull))
+            let policy = topic.config.cleanup_policy;
+            // The gateway's own state kept as records (retained messages) is never "oldest".
+            let own = !policy.expires() && topic.name.starts_with('_');
+            let waits = policy.compacts() && compacting;
+            (drops && !own && !waits).then_some(Some(LossCause::StorageFull))
         });
     }
 

@@ -176,6 +176,7 @@ impl SiteLoop {
                 Output::Persist(job) => self.jobs.post(Job::Persist(job)),
                 Output::SaveCheckpoint(checkpoint) => self.jobs.post(Job::Checkpoint(checkpoint)),
                 Output::Starts(starts) => self.jobs.post(Job::Starts(starts)),
+                Output::Compaction(to) => self.jobs.post(Job::Compaction(to)),
                 Output::Fetch(fetch) => self.jobs.post(Job::Fetch(fetch)),
                 Output::WantReport => self.jobs.post(Job::Report),
                 Output::Released { bytes, count } => {

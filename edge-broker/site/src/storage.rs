@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use edge_log::{Checkpoint, Disk, Store, TopicPartition};
+use edge_log::{Checkpoint, CompactTo, Disk, Store, TopicPartition};
 
 use crate::core::{Fetch, PersistJob};
 use crate::inbox::Event;
@@ -24,6 +24,7 @@ pub(crate) enum Job {
     Persist(Arc<PersistJob>),
     Checkpoint(Checkpoint),
     Starts(BTreeMap<TopicPartition, i64>),
+    Compaction(BTreeMap<TopicPartition, CompactTo>),
     Fetch(Fetch),
     Report,
     Stop,
@@ -45,6 +46,10 @@ impl Jobs {
             // Only the newest starts matter.
             Job::Starts(_) => {
                 queue.retain(|other| !matches!(other, Job::Starts(_)));
+                queue.push_back(job);
+            }
+            Job::Compaction(_) => {
+                queue.retain(|other| !matches!(other, Job::Compaction(_)));
                 queue.push_back(job);
             }
             _ => queue.push_back(job),
@@ -129,6 +134,7 @@ fn work<D: Disk>(store: &mut Store<D>, job: Job, shared: &Shared) {
         }
         Job::Checkpoint(checkpoint) => store.save_checkpoint_later(checkpoint),
         Job::Starts(starts) => store.set_starts(&starts),
+        Job::Compaction(to) => store.set_compaction(&to),
         Job::Fetch(fetch) => {
             let (from, to) = (fetch.from_index, fetch.to_index);
             let read = store.reader().entries(from, to, fetch.bytes_max);

@@ -16,6 +16,20 @@ pub enum CleanupPolicy {
     Delete,
     /// The newest record of each key stays.
     Compact,
+    /// Of each key the newest record stays, until it is old.
+    CompactDelete,
+}
+
+impl CleanupPolicy {
+    /// Older records of a key go.
+    pub fn compacts(self) -> bool {
+        self != CleanupPolicy::Delete
+    }
+
+    /// Old records go by `retention.ms` and `retention.bytes`.
+    pub fn expires(self) -> bool {
+        self != CleanupPolicy::Compact
+    }
 }
 
 /// `edge.priority`. The order is the stored form: append only.
@@ -99,6 +113,7 @@ impl TopicConfig {
         let policy = match self.cleanup_policy {
             CleanupPolicy::Delete => "delete",
             CleanupPolicy::Compact => "compact",
+            CleanupPolicy::CompactDelete => "compact,delete",
         };
         let priority = match self.priority {
             Priority::Normal => "normal",
@@ -166,11 +181,12 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "cleanup.policy",
-        allowed: "delete or compact",
+        allowed: "delete, compact or compact,delete",
         set: |config, value| {
             config.cleanup_policy = match value {
                 "delete" => CleanupPolicy::Delete,
                 "compact" => CleanupPolicy::Compact,
+                "compact,delete" | "delete,compact" => CleanupPolicy::CompactDelete,
                 _ => return None,
             };
             Some(())

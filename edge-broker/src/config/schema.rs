@@ -251,8 +251,8 @@ const TOPICS: &[Key] = &[
     key(
         "cleanup.policy",
         r#""delete""#,
-        Kind::Choice(&["delete", "compact"]),
-        "delete | compact (keeps the newest record of a key)",
+        Kind::Choice(&["delete", "compact", "compact,delete"]),
+        "delete | compact (newest of each key) | compact,delete",
     ),
 ];
 

@@ -46,6 +46,7 @@ pub fn site_config(config: &Config, disk: &Disk) -> Result<SiteConfig, Failure> 
         auto_create: config.topics.auto_create,
         topics_count_max: config.topics.count_max,
         when_full,
+        forwarding: !config.central.bootstrap.is_empty(),
         clock_trust: crate::machine::clock_trust,
         ..SiteConfig::default()
     })

@@ -4,6 +4,7 @@ use edge_log::{Checkpoint, Durable, LostRange, Maintained, PersistError, Recover
 
 use super::{Disk, Flying, LAZY_MS, Output, PendingControl, PersistJob, Persisting, SiteCore};
 use crate::append::Now;
+use crate::compaction;
 use crate::control::Control;
 use crate::ledger::LossCause;
 use crate::link::LinkUse;
@@ -201,11 +202,22 @@ impl<T> SiteCore<T> {
         self.disk.full = planned.refuse;
         self.storage_alarms(now);
         self.propose_moves(now, &planned);
+        self.tell_compaction(now);
         if let Some(refused) = self.refusal() {
             self.refuse_pending(&refused);
         }
         self.follow_window();
         self.advance(now);
+    }
+
+    /// Tells the store what it may compact, and up to where.
+    fn tell_compaction(&mut self, now: Now) {
+        let forwarding = self.config.site.forwarding;
+        let to = compaction::plan(&self.state, self.site_clock.peek(now), forwarding);
+        if self.disk.compaction != to {
+            self.disk.compaction.clone_from(&to);
+            self.out.push_back(Output::Compaction(to));
+        }
     }
 
     /// Room is made before the last byte is used, so that appends need not wait for it.

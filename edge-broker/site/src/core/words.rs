@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use edge_log::{Checkpoint, Entry, HardState, TopicPartition};
+use edge_log::{Checkpoint, CompactTo, Entry, HardState, TopicPartition};
 use kafka_wire::RecordBatch;
 pub use raft::eraftpb::Message;
 
@@ -134,6 +134,8 @@ pub enum Output<T> {
     SaveCheckpoint(Checkpoint),
     /// Starts moved: what is below is dead.
     Starts(BTreeMap<TopicPartition, i64>),
+    /// What the store may compact, and up to where; nothing else.
+    Compaction(BTreeMap<TopicPartition, CompactTo>),
     /// Read entries for a follower.
     ///
     /// Answered by [`handle_fetched`](super::SiteCore::handle_fetched).

@@ -4,7 +4,7 @@
 use edge_log::TopicId;
 
 use super::*;
-use crate::topics::{TopicConfig, TopicWhenFull};
+use crate::topics::{CleanupPolicy, TopicConfig, TopicWhenFull};
 
 const DAY: i64 = 86_400_000;
 const NOW: i64 = 1_800_000_000_000;
@@ -225,4 +225,51 @@ fn offsets_that_were_given_again_are_as_young_as_their_new_records() {
     marks(&mut state, 1).forwarded = 180;
     usage.slices[0].partitions[0].next_offset = 150;
     assert_eq!(moves(&state, &usage)[0], (1, 200, lost));
+}
+
+#[test]
+fn compacted_topics_wait_for_compaction_and_then_do_as_they_say() {
+    let (mut state, mut usage) = world(&[3, 2, 1]);
+    usage.append_bytes_left = 2000;
+    usage.own_bytes_left = 2000;
+    config(&mut state, 1).cleanup_policy = CleanupPolicy::Compact;
+    config(&mut state, 2).when_full = TopicWhenFull::Refuse;
+    usage.compacting = true;
+    assert_eq!(moves(&state, &usage), []);
+    assert!(
+        planned(&state, &usage).refuse,
+        "who says refuse is refused meanwhile"
+    );
+    usage.compacting = false;
+    let dropped = (1, 100, Some(LossCause::StorageFull));
+    assert_eq!(moves(&state, &usage), [dropped]);
+    // State at the edge is not given up because central has it, too.
+    marks(&mut state, 1).forwarded = 300;
+    assert_eq!(moves(&state, &usage), [dropped]);
+    config(&mut state, 1).when_full = TopicWhenFull::Refuse;
+    assert_eq!(moves(&state, &usage), []);
+}
+
+#[test]
+fn the_gateways_own_state_is_never_the_oldest() {
+    let (mut state, mut usage) = world(&[3, 2, 1]);
+    usage.append_bytes_left = 0;
+    usage.own_bytes_left = 0;
+    for topic in [1, 2] {
+        config(&mut state, topic).cleanup_policy = CleanupPolicy::Compact;
+    }
+    state.topics.get_mut(&TopicId::from_u128(1)).unwrap().name = "_retained".into();
+    let moved = moves(&state, &usage);
+    assert_eq!(moved, [(2, 300, Some(LossCause::StorageFull))]);
+}
+
+#[test]
+fn what_is_compacted_expires_only_where_it_is_said() {
+    let (mut state, usage) = world(&[30, 20, 1]);
+    config(&mut state, 1).cleanup_policy = CleanupPolicy::Compact;
+    config(&mut state, 2).cleanup_policy = CleanupPolicy::CompactDelete;
+    assert_eq!(
+        moves(&state, &usage),
+        [(2, 200, Some(LossCause::Retention))]
+    );
 }

@@ -94,6 +94,8 @@ pub struct Seen {
     pub checkpoints: u64,
     pub replayed_from_checkpoint: u64,
     pub trims: u64,
+    /// Acked records that compaction took, at the times of looking.
+    pub compacted: u64,
     pub elections: u64,
     pub voided: u64,
     pub fetched: u64,
@@ -115,6 +117,7 @@ impl Seen {
         self.checkpoints += other.checkpoints;
         self.replayed_from_checkpoint += other.replayed_from_checkpoint;
         self.trims += other.trims;
+        self.compacted += other.compacted;
         self.elections += other.elections;
         self.voided += other.voided;
         self.fetched += other.fetched;
@@ -143,6 +146,8 @@ impl Seen {
         } else {
             must.push(("poisoned", self.poisoned));
             must.push(("full", self.full));
+            // Three share too little work to have slices below the window.
+            must.push(("compacted", self.compacted));
         }
         for (what, count) in must {
             assert!(count > 0, "{name}: never happened: {what}");

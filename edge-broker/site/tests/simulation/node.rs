@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use edge_log::sim::MemDisk;
-use edge_log::{Durable, Frame, FrameHeader, Item, PersistError, Store, StoreConfig};
+use edge_log::{CompactTo, Durable, Frame, FrameHeader, Item, PersistError, Store, StoreConfig};
 use edge_site::core::{CoreConfig, Fetch, Message, Output, PersistJob, SiteCore, TopicOp};
 use edge_site::{Compression, Now, SiteConfig, TopicPartition};
 
@@ -37,6 +37,7 @@ pub struct Up {
     fetch: Option<Fetch>,
     checkpoint: Option<edge_log::Checkpoint>,
     starts: Option<BTreeMap<TopicPartition, i64>>,
+    compaction: Option<BTreeMap<TopicPartition, CompactTo>>,
     report_due_ms: u64,
 }
 
@@ -57,6 +58,7 @@ pub fn store_config() -> StoreConfig {
         bytes_max: 1 << 40,
         free_bytes_min: 0,
         ballast_bytes: 0,
+        ..StoreConfig::default()
     }
 }
 
@@ -159,6 +161,7 @@ impl Node {
             fetch: None,
             checkpoint: None,
             starts: None,
+            compaction: None,
             report_due_ms: 0,
         });
         true
@@ -190,13 +193,16 @@ impl Node {
     /// Asks for topics that do not exist yet.
     pub fn ensure_topic(&mut self, now: Now, name: &str) {
         if let Some(up) = &mut self.up {
-            up.core.handle_topic(
-                now,
-                0,
-                TopicOp::Ensure {
-                    name: name.to_owned(),
+            let name = name.to_owned();
+            let op = match name.as_str() {
+                "state" | "mirrored" => TopicOp::Create {
+                    settings: compacted(name == "mirrored"),
+                    partitions: None,
+                    name,
                 },
-            );
+                _ => TopicOp::Ensure { name },
+            };
+            up.core.handle_topic(now, 0, op);
         }
     }
 
@@ -271,6 +277,9 @@ impl Node {
         if let Some(starts) = up.starts.take() {
             up.store.set_starts(&starts);
         }
+        if let Some(compaction) = up.compaction.take() {
+            up.store.set_compaction(&compaction);
+        }
         if let Some(checkpoint) = up.checkpoint.take() {
             up.store.save_checkpoint_later(checkpoint);
         }
@@ -330,6 +339,7 @@ impl Node {
                 }
                 Output::SaveCheckpoint(checkpoint) => up.checkpoint = Some(checkpoint),
                 Output::Starts(starts) => up.starts = Some(starts),
+                Output::Compaction(to) => up.compaction = Some(to),
                 Output::Fetch(fetch) => up.fetch = Some(fetch),
                 Output::WantReport => up.report_due_ms = 0,
                 Output::Touched(partitions) => {
@@ -346,6 +356,14 @@ impl Node {
             checker.leads(self.number, up.core.term());
         }
     }
+}
+
+/// Settings of a compacted topic.
+fn compacted(forward: bool) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("cleanup.policy".to_owned(), "compact".to_owned()),
+        ("edge.forward".to_owned(), forward.to_string()),
+    ])
 }
 
 impl Up {

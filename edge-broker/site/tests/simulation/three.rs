@@ -22,7 +22,8 @@ const OLD_SEEDS: &[u64] = &[179, 271, 392, 17_482];
 
 const NODES: usize = 3;
 
-const TOPICS: [&str; 2] = ["mqtt", "trimmed"];
+/// `state` is compacted.
+const TOPICS: [&str; 3] = ["mqtt", "trimmed", "state"];
 
 #[test]
 fn three_gateways_keep_their_promises() {
@@ -224,7 +225,8 @@ impl World {
         self.compare();
         for node in &self.nodes {
             let up = node.up.as_ref().unwrap();
-            self.checker.check_node(&up.core, &up.store, &self.work);
+            let compacted = self.checker.check_node(&up.core, &up.store, &self.work);
+            self.seen.compacted += compacted;
             self.seen.syncs_failed += node.disk.stats().syncs_failed;
         }
         self.seen.elections = self.checker.elections;
