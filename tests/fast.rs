@@ -8,6 +8,8 @@ mod support;
 
 #[path = "fast/commands.rs"]
 mod commands;
+#[path = "fast/compaction.rs"]
+mod compaction;
 #[path = "fast/demo.rs"]
 mod demo;
 #[path = "fast/end_to_end.rs"]
