@@ -4,6 +4,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
+use crate::value::NUMBER_MAX;
 use crate::{Checkpoint, Disk, DiskError};
 
 const FOLDER: &str = "checkpoint";
@@ -34,7 +35,8 @@ fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     let mut head = body.get(..HEAD_BYTES)?.strip_prefix(&MAGIC)?;
     let (index, term, len) = (head.get_u64_le(), head.get_u64_le(), head.get_u64_le());
     let data = &body[HEAD_BYTES..];
-    (data.len() as u64 == len).then(|| Checkpoint {
+    let possible = index <= NUMBER_MAX && term <= NUMBER_MAX && data.len() as u64 == len;
+    possible.then(|| Checkpoint {
         index,
         term,
         data: Bytes::copy_from_slice(data),

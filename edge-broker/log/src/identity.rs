@@ -6,6 +6,7 @@
 
 use bytes::{Buf, BufMut};
 
+use crate::value::NUMBER_MAX;
 use crate::{Disk, DiskError, HardState};
 
 const FILE: &str = "identity";
@@ -87,16 +88,20 @@ impl Identity {
             term,
             crc: rest.get_u32_le(),
         };
-        Some((
-            counter,
-            Identity {
-                store_id,
-                boot_count,
-                hard_state,
-                mark,
-                clean,
-            },
-        ))
+        let identity = Identity {
+            store_id,
+            boot_count,
+            hard_state,
+            mark,
+            clean,
+        };
+        identity.is_possible().then_some((counter, identity))
+    }
+
+    fn is_possible(&self) -> bool {
+        let (state, mark) = (self.hard_state, self.mark);
+        let numbers = [self.boot_count, state.term, state.commit, mark.sequence];
+        numbers.iter().all(|number| *number <= NUMBER_MAX)
     }
 }
 

@@ -26,6 +26,13 @@ impl<D: Disk> Values for Opened<D> {
             Opened::Closed(closed) => closed.get(sequence, part),
         }
     }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Opened::Written(slice) => slice.bytes(),
+            Opened::Closed(closed) => closed.bytes(),
+        }
+    }
 }
 
 /// A slice with its engine.
@@ -36,6 +43,10 @@ impl<S: Slice> Values for Written<'_, S> {
         let read = self.0.get(sequence, part)?;
         read.map(|bytes| value::check(bytes, sequence, part))
             .transpose()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
     }
 }
 
@@ -61,6 +72,10 @@ impl<D: Disk> Values for Closed<D> {
         };
         let read = self.slice.read_at(Unreadable::IsError, at, len)?;
         value::check(read, sequence, part).map(Some)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.slice.bytes()
     }
 }
 

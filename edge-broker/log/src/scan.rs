@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::Mark;
 use crate::slice_index::FramePlace;
-use crate::value::{self, Envelope, Stored, Value, Values};
+use crate::value::{self, Envelope, NUMBER_MAX, Stored, Value, Values};
 use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable, VALUE_BYTES_MAX};
 
 /// What every slice begins with, under write sequence 0.
@@ -45,7 +45,8 @@ impl SliceHeader {
     }
 
     fn of(value: &Value) -> Option<SliceHeader> {
-        postcard::from_bytes(value.payload()).ok()
+        let header: SliceHeader = postcard::from_bytes(value.payload()).ok()?;
+        (header.continues <= NUMBER_MAX).then_some(header)
     }
 }
 
@@ -179,6 +180,10 @@ impl<C: ClosedSlice> Values for Salvage<'_, C> {
             .slice
             .read_at(Unreadable::IsZero, *place, VALUE_BYTES_MAX)?;
         value::check(read, sequence, part).map(Some)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.slice.bytes()
     }
 }
 

@@ -31,6 +31,9 @@ pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - VALUE_HEAD_BYTES;
 /// Length of the envelope.
 pub const ENVELOPE_BYTES: usize = 48;
 
+/// No write sequence, index or term comes near it; with it one more can always be added.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
 const LEVEL: u8 = 1;
 const CRC_AT: usize = 20;
 
@@ -51,7 +54,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    fn put(&self, to: &mut Vec<u8>) {
+    /// Appends its [`ENVELOPE_BYTES`].
+    pub fn put(&self, to: &mut Vec<u8>) {
         let kind = match self.kind {
             EntryKind::Normal => 0,
             EntryKind::ConfChange => 1,
@@ -70,7 +74,25 @@ impl Envelope {
     }
 
     /// Reads the envelope at the start of a write's first payload.
-    pub fn decode(mut payload: &[u8]) -> Result<Envelope, DiskError> {
+    pub fn decode(sequence: u64, payload: &[u8]) -> Result<Envelope, DiskError> {
+        let envelope = Envelope::read(payload)?;
+        match envelope.is_possible(sequence) {
+            true => Ok(envelope),
+            false => Err(DiskError::Damaged(format!(
+                "write {sequence} names what cannot be"
+            ))),
+        }
+    }
+
+    /// What was accepted and durable before a write has lower numbers than it.
+    fn is_possible(&self, sequence: u64) -> bool {
+        (1..=NUMBER_MAX).contains(&self.index)
+            && self.term <= NUMBER_MAX
+            && self.previous < sequence
+            && self.durable <= self.previous
+    }
+
+    fn read(mut payload: &[u8]) -> Result<Envelope, DiskError> {
         if payload.len() < ENVELOPE_BYTES {
             return Err(DiskError::Damaged("envelope is short".into()));
         }
@@ -182,7 +204,7 @@ pub fn check_prefix(bytes: &[u8]) -> Option<ValueHead> {
         payload_bytes: head.get_u32_le() as usize,
         crc: head.get_u32_le(),
     };
-    if head.payload_bytes > PAYLOAD_BYTES_MAX {
+    if head.payload_bytes > PAYLOAD_BYTES_MAX || head.sequence > NUMBER_MAX {
         return None;
     }
     let value = bytes.get(..VALUE_HEAD_BYTES + head.payload_bytes)?;
@@ -228,6 +250,8 @@ pub fn check(mut bytes: Vec<u8>, sequence: u64, part: u32) -> Result<Value, Disk
 pub trait Values {
     /// One value, checked.
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError>;
+    /// Size of what they lie in: no write is longer.
+    fn bytes(&self) -> u64;
 }
 
 /// A whole write, read and checked.
@@ -244,8 +268,8 @@ pub fn read_frame(values: &impl Values, sequence: u64) -> Result<Option<Stored>,
         return Ok(None);
     };
     let mut crc = crc32c::crc32c(&first.crc.to_le_bytes());
-    let envelope = Envelope::decode(first.payload())?;
-    let mut data = Vec::with_capacity(envelope.data_bytes as usize);
+    let envelope = Envelope::decode(sequence, first.payload())?;
+    let mut data = reserve(values, sequence, envelope.data_bytes as usize)?;
     data.extend_from_slice(&first.payload()[ENVELOPE_BYTES..]);
     for part in 1..envelope.parts() {
         let value = part_of(values, sequence, part)?;
@@ -264,6 +288,16 @@ pub fn read_frame(values: &impl Values, sequence: u64) -> Result<Option<Stored>,
     }))
 }
 
+/// Room for bytes of a write. What is longer than all there is reserves nothing.
+fn reserve(values: &impl Values, sequence: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+    if len as u64 > values.bytes() {
+        return Err(DiskError::Damaged(format!(
+            "write {sequence} is longer than its slice: {len} bytes"
+        )));
+    }
+    Ok(Vec::with_capacity(len))
+}
+
 fn part_of(values: &impl Values, sequence: u64, part: u32) -> Result<Value, DiskError> {
     let lacks = || DiskError::Damaged(format!("write {sequence} lacks part {part}"));
     values.get(sequence, part)?.ok_or_else(lacks)
@@ -277,7 +311,7 @@ pub fn read_range(
     len: usize,
 ) -> Result<Vec<u8>, DiskError> {
     let (first, end) = (start + ENVELOPE_BYTES, start + ENVELOPE_BYTES + len);
-    let mut out = Vec::with_capacity(len);
+    let mut out = reserve(values, sequence, len)?;
     for part in first / PAYLOAD_BYTES_MAX..end.div_ceil(PAYLOAD_BYTES_MAX) {
         let value = part_of(values, sequence, part as u32)?;
         let payload = value.payload();

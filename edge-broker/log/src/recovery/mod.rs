@@ -163,3 +163,6 @@ impl<D: Disk> Recovering<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

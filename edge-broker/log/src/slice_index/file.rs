@@ -75,7 +75,8 @@ pub fn load_summary<D: Disk>(disk: &D, number: u64) -> Option<Summary> {
             .ok()??;
     }
     let summary = part(&bytes, HEAD_BYTES, head.summary_bytes, head.summary_crc)?;
-    postcard::from_bytes(summary).ok()
+    let summary: Summary = postcard::from_bytes(summary).ok()?;
+    summary.is_possible().then_some(summary)
 }
 
 /// Reads the index of a slice; `None` when there is none or it is damaged.
@@ -110,7 +111,7 @@ impl SliceIndex {
             let packed = (
                 frame.sequence - last.0,
                 frame.index - last.1,
-                frame.term - last.2,
+                frame.term.wrapping_sub(last.2),
                 frame.data_bytes,
             );
             last = (frame.sequence, frame.index, frame.term);
@@ -146,7 +147,7 @@ impl SliceIndex {
             last = (
                 last.0.checked_add(*sequence)?,
                 last.1.checked_add(*at)?,
-                last.2.checked_add(*term)?,
+                last.2.wrapping_add(*term),
             );
             index.frames.push(FramePlace {
                 sequence: last.0,

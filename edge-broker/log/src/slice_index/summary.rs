@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FramePlace;
 use crate::TopicPartition;
+use crate::value::NUMBER_MAX;
 
 /// What is known of a slice without reading its index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,19 @@ pub struct Summary {
     /// Always 0, part of the stored form: each partition has its own.
     pub max_timestamp_ms: i64,
     pub partitions: Vec<SpanRecord>,
+}
+
+impl Summary {
+    /// Its numbers can be those of a slice.
+    pub fn is_possible(&self) -> bool {
+        self.continues <= NUMBER_MAX
+            && self.first_sequence <= self.last_sequence
+            && self.last_sequence <= NUMBER_MAX
+            && (1..=NUMBER_MAX).contains(&self.first_index)
+            && self.last_index <= NUMBER_MAX
+            && self.voids_from.min(self.void_from) > 0
+            && self.terms.iter().all(|(_, term)| *term <= NUMBER_MAX)
+    }
 }
 
 /// A [`PartitionSpan`](crate::PartitionSpan) as stored.

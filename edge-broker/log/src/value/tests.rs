@@ -25,6 +25,10 @@ impl Values for Stored {
         let bytes = self.0.get(&(sequence, part)).cloned();
         bytes.map(|bytes| check(bytes, sequence, part)).transpose()
     }
+
+    fn bytes(&self) -> u64 {
+        self.0.values().map(|value| value.len() as u64).sum()
+    }
 }
 
 fn stored(sequence: u64, data: &[u8]) -> (Stored, u32) {
@@ -79,4 +83,76 @@ fn a_value_of_another_place_is_refused() {
     assert!(check(value.clone(), 41, 0).is_ok());
     assert!(check(value.clone(), 42, 0).is_err());
     assert!(check(value.clone(), 41, 1).is_err());
+}
+
+/// Found by a review: a length of 4 GB in a value was reserved before anything else was looked at.
+#[test]
+fn a_length_beyond_the_slice_reserves_nothing() {
+    for (data_bytes, is_too_long) in [(200, true), (u32::MAX, true), (100, false)] {
+        let mut payload = Vec::new();
+        Envelope {
+            data_bytes,
+            ..envelope(&[])
+        }
+        .put(&mut payload);
+        let value = encode_single(41, 0, &payload);
+        let values = Stored(HashMap::from([((41, 0), [value, vec![0; 30]].concat())]));
+        let error = read_frame(&values, 41).unwrap_err().to_string();
+        assert_eq!(
+            error.contains("longer than its slice"),
+            is_too_long,
+            "{error}"
+        );
+        let error = read_range(&values, 41, 0, data_bytes as usize).unwrap_err();
+        let error = error.to_string();
+        assert_eq!(
+            error.contains("longer than its slice"),
+            is_too_long,
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_was_before_a_write_has_lower_numbers() {
+    let possible = envelope(&[]);
+    let impossible = [
+        Envelope {
+            index: 0,
+            ..possible
+        },
+        Envelope {
+            index: u64::MAX,
+            ..possible
+        },
+        Envelope {
+            term: u64::MAX,
+            ..possible
+        },
+        Envelope {
+            previous: 41,
+            ..possible
+        },
+        Envelope {
+            durable: 41,
+            previous: 40,
+            ..possible
+        },
+        Envelope {
+            durable: u64::MAX,
+            previous: u64::MAX,
+            ..possible
+        },
+    ];
+    let decode = |envelope: &Envelope| {
+        let mut payload = Vec::new();
+        envelope.put(&mut payload);
+        Envelope::decode(41, &payload)
+    };
+    assert_eq!(decode(&possible), Ok(possible));
+    for envelope in impossible {
+        assert!(decode(&envelope).is_err(), "{envelope:?}");
+    }
+    let value = encode_single(NUMBER_MAX + 1, 0, b"");
+    assert_eq!(check_prefix(&value), None);
 }
