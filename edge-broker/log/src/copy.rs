@@ -5,6 +5,7 @@
 //! Only after it are they removed or moved aside.
 
 use crate::scan::{Found, SliceHeader};
+use crate::secret::Secret;
 use crate::slice_index::{self, SliceIndex, Summary};
 use crate::value;
 use crate::{Disk, DiskError, Slice};
@@ -31,6 +32,7 @@ pub struct Plan {
 /// Frames come in write order and are let go of one by one.
 pub fn write<D: Disk>(
     disk: &D,
+    secret: Secret,
     plan: &Plan,
     frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
 ) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
@@ -38,7 +40,7 @@ pub fn write<D: Disk>(
     if frames.peek().is_none() {
         return Ok(None);
     }
-    let written = write_slice(disk, plan, &mut frames);
+    let written = write_slice(disk, secret, plan, &mut frames);
     if written.is_err() {
         let _ = disk.remove_slice(plan.number);
     }
@@ -47,6 +49,7 @@ pub fn write<D: Disk>(
 
 fn write_slice<D: Disk>(
     disk: &D,
+    secret: Secret,
     plan: &Plan,
     frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
 ) -> Result<(Summary, SliceIndex), DiskError> {
@@ -58,15 +61,17 @@ fn write_slice<D: Disk>(
         reduced: plan.reduced,
         ..SliceHeader::default()
     };
-    let slice = disk.create_slice(plan.number)?;
-    disk.replace_file(&copy_file(plan.number), &header.encode())?;
-    slice.put(0, &header.encode())?;
+    let header = header.encode(secret);
+    let slice = disk.create_slice(plan.number, &secret.file_content())?;
+    disk.replace_file(&copy_file(plan.number), &header)?;
+    slice.put(0, &header)?;
     let mut summary = slice_index::empty_summary(plan.store_id, plan.continues);
     let mut index = SliceIndex::default();
     let mut scratch = Vec::new();
     for frame in frames {
         let frame = frame?;
-        value::encode(&mut scratch, frame.sequence, &frame.envelope, &frame.data);
+        let (sequence, envelope) = (frame.sequence, &frame.envelope);
+        value::encode(&mut scratch, secret, sequence, envelope, &frame.data);
         slice.put(frame.sequence, &scratch)?;
         slice_index::note_frame(&mut summary, &frame.place(), scratch.len() as u64);
         index.push(frame.place(), frame.envelope.kind, &frame.data, |_, _| {});
@@ -91,7 +96,7 @@ fn copy_file(number: u64) -> String {
 }
 
 /// What a slice is a copy of; `None` when it is none.
-pub fn load_header<D: Disk>(disk: &D, number: u64) -> Option<SliceHeader> {
+pub fn load_header<D: Disk>(disk: &D, secret: Secret, number: u64) -> Option<SliceHeader> {
     let bytes = disk.read_file(&copy_file(number), usize::MAX).ok()??;
-    SliceHeader::decode(bytes)
+    SliceHeader::decode(secret, bytes)
 }

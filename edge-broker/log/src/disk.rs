@@ -15,9 +15,9 @@ pub trait Disk: Send + Sync + Sized + 'static {
 
     /// Numbers of the slices that exist.
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError>;
-    /// Creates an empty slice; once it returns, the slice exists for sure. After an error nothing
-    /// is left of it.
-    fn create_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;
+    /// Creates an empty slice, and beside it the plain file `slices/<number>/secret`; once it
+    /// returns, both exist for sure. After an error nothing is left of them.
+    fn create_slice(&self, number: u64, secret_file: &[u8]) -> Result<Self::Slice, DiskError>;
     /// Opens a slice to go on writing it. `Damaged` = it cannot be opened; what is in it may
     /// still be salvaged.
     fn open_slice(&self, number: u64) -> Result<Self::Slice, DiskError>;

@@ -6,13 +6,14 @@
 
 use bytes::{Buf, BufMut};
 
+use crate::secret::{SECRET_BYTES, Secret};
 use crate::value::NUMBER_MAX;
 use crate::{Disk, DiskError, HardState};
 
 const FILE: &str = "identity";
 const MAGIC: [u8; 8] = *b"edgelog1";
 const SLOT_BYTES: usize = 4096;
-const RECORD_BYTES: usize = 8 + 8 + 10 * 8 + 4 + 4 + 4;
+const RECORD_BYTES: usize = 8 + 8 + 10 * 8 + 4 + 4 + SECRET_BYTES + 4;
 
 /// How far the store is surely durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Mark {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     pub store_id: u64,
+    /// Outlives the store id.
+    pub secret: Secret,
     pub boot_count: u64,
     pub hard_state: HardState,
     pub mark: Mark,
@@ -60,6 +63,7 @@ impl Identity {
         }
         to.put_u32_le(self.mark.crc);
         to.put_u32_le(0);
+        self.secret.encode(&mut to);
         to.put_u32_le(crc32c::crc32c(&to));
         to
     }
@@ -88,8 +92,10 @@ impl Identity {
             term,
             crc: rest.get_u32_le(),
         };
+        rest.advance(4);
         let identity = Identity {
             store_id,
+            secret: Secret::decode(&mut rest),
             boot_count,
             hard_state,
             mark,

@@ -194,7 +194,7 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
 }
 
 fn prepare<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, DiskError> {
-    let slice = Arc::new(shared.disk.create_slice(number)?);
+    let slice = Arc::new(shared.create_slice(number)?);
     Ok(Outcome::Prepared { number, slice })
 }
 
@@ -320,7 +320,7 @@ fn rewrite<D: Disk>(
         let frames = read_all(slice, index).filter(alive);
         frames.filter_map(|frame| frame.map(|frame| reduce(frame, starts, filter)).transpose())
     });
-    let copied = copy::write(&shared.disk, &plan, &mut frames)?;
+    let copied = copy::write(&shared.disk, shared.secret, &plan, &mut frames)?;
     let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
     Ok(Outcome::Rewritten { old, copied })
 }

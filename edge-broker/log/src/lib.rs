@@ -31,6 +31,7 @@ mod recovery;
 mod report;
 mod room;
 mod scan;
+mod secret;
 mod shared;
 pub mod sim;
 mod sled_disk;

@@ -8,13 +8,14 @@
 
 use std::sync::Arc;
 
+use crate::secret::Secret;
 use crate::value::{self, Value, Values};
 use crate::{ClosedSlice, Disk, DiskError, Slice, Unreadable};
 
 /// A slice to read from.
 pub enum Opened<D: Disk> {
     /// Through its engine.
-    Written(Arc<D::Slice>),
+    Written(Arc<D::Slice>, Secret),
     /// By the places of its values.
     Closed(Arc<Closed<D>>),
 }
@@ -22,26 +23,26 @@ pub enum Opened<D: Disk> {
 impl<D: Disk> Values for Opened<D> {
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
         match self {
-            Opened::Written(slice) => Written(&**slice).get(sequence, part),
+            Opened::Written(slice, secret) => Written(&**slice, *secret).get(sequence, part),
             Opened::Closed(closed) => closed.get(sequence, part),
         }
     }
 
     fn bytes(&self) -> u64 {
         match self {
-            Opened::Written(slice) => slice.bytes(),
+            Opened::Written(slice, _) => slice.bytes(),
             Opened::Closed(closed) => closed.bytes(),
         }
     }
 }
 
 /// A slice with its engine.
-pub struct Written<'a, S>(pub &'a S);
+pub struct Written<'a, S>(pub &'a S, pub Secret);
 
 impl<S: Slice> Values for Written<'_, S> {
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
         let read = self.0.get(sequence, part)?;
-        read.map(|bytes| value::check(bytes, sequence, part))
+        read.map(|bytes| value::check(self.1, bytes, sequence, part))
             .transpose()
     }
 
@@ -53,15 +54,20 @@ impl<S: Slice> Values for Written<'_, S> {
 /// A slice that nobody writes any more.
 pub struct Closed<D: Disk> {
     slice: D::Closed,
+    secret: Secret,
     places: Places,
 }
 
 impl<D: Disk> Closed<D> {
     /// Opens it.
-    pub fn open(disk: &D, number: u64) -> Result<Closed<D>, DiskError> {
+    pub fn open(disk: &D, number: u64, secret: Secret) -> Result<Closed<D>, DiskError> {
         let slice = disk.read_slice(number)?;
-        let places = Places::find(&slice)?;
-        Ok(Closed { slice, places })
+        let places = Places::find(&slice, secret)?;
+        Ok(Closed {
+            slice,
+            secret,
+            places,
+        })
     }
 }
 
@@ -71,7 +77,7 @@ impl<D: Disk> Values for Closed<D> {
             return Ok(None);
         };
         let read = self.slice.read_at(Unreadable::IsError, at, len)?;
-        value::check(read, sequence, part).map(Some)
+        value::check(self.secret, read, sequence, part).map(Some)
     }
 
     fn bytes(&self) -> u64 {
@@ -100,10 +106,10 @@ impl Place {
 impl Places {
     /// Looks a slice through. An error of the disk is one: a value that cannot be read now is not
     /// a value that is gone.
-    fn find(slice: &impl ClosedSlice) -> Result<Places, DiskError> {
+    fn find(slice: &impl ClosedSlice, secret: Secret) -> Result<Places, DiskError> {
         let mut places = Vec::new();
         slice.find_values(Unreadable::IsError, &mut |at, bytes| {
-            let Some(head) = value::check_prefix(bytes) else {
+            let Some(head) = value::check_prefix(secret, bytes) else {
                 return 0;
             };
             places.push(Place {

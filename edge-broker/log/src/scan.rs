@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Mark;
+use crate::secret::Secret;
 use crate::slice_index::FramePlace;
 use crate::value::{self, Envelope, NUMBER_MAX, Stored, Value, Values};
 use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable, VALUE_BYTES_MAX};
@@ -33,15 +34,15 @@ pub struct SliceHeader {
 
 impl SliceHeader {
     /// The value to store.
-    pub fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self, secret: Secret) -> Vec<u8> {
         // A struct of numbers always encodes.
         let payload = postcard::to_allocvec(self).unwrap_or_default();
-        value::encode_single(0, 0, &payload)
+        value::encode_single(secret, 0, 0, &payload)
     }
 
     /// Reads it back.
-    pub fn decode(value: Vec<u8>) -> Option<SliceHeader> {
-        SliceHeader::of(&value::check(value, 0, 0).ok()?)
+    pub fn decode(secret: Secret, value: Vec<u8>) -> Option<SliceHeader> {
+        SliceHeader::of(&value::check(secret, value, 0, 0).ok()?)
     }
 
     fn of(value: &Value) -> Option<SliceHeader> {
@@ -127,6 +128,9 @@ pub struct Scanned {
     pub frames: Vec<Meta>,
     /// The highest write sequence of which anything is there.
     pub last_sequence: u64,
+    /// Something that looks like a value is none of this store.
+    pub foreign: bool,
+    secret: Secret,
     /// Where each whole value lies.
     places: BTreeMap<(u64, u32), u64>,
 }
@@ -137,16 +141,38 @@ impl Scanned {
         self.header.is_none() && self.frames.is_empty() && self.last_sequence == 0
     }
 
+    /// Takes note of what lies at a place; answers how much of it is a whole value.
+    fn find(&mut self, secret: Secret, place: u64, bytes: &[u8]) -> usize {
+        let Some(head) = value::check_head(secret, bytes) else {
+            self.foreign |= bytes.starts_with(&value::MAGIC);
+            return 0;
+        };
+        // A torn value still tells that its write was begun.
+        self.last_sequence = self.last_sequence.max(head.sequence);
+        if value::check_prefix(secret, bytes).is_none() {
+            return 0;
+        }
+        self.places.insert((head.sequence, head.part), place);
+        head.value_bytes()
+    }
+
     /// Reads a frame again.
     pub fn read<D: Disk>(&self, disk: &D, number: u64, sequence: u64) -> Result<Found, DiskError> {
         self.read_from(&disk.read_slice(number)?, sequence)
     }
 
     fn read_from<C: ClosedSlice>(&self, slice: &C, sequence: u64) -> Result<Found, DiskError> {
-        let places = &self.places;
-        let stored = value::read_frame(&Salvage { slice, places }, sequence)?;
+        let stored = value::read_frame(&self.salvage(slice), sequence)?;
         let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
         Ok(Found::new(sequence, stored.ok_or_else(gone)?))
+    }
+
+    fn salvage<'a, C>(&'a self, slice: &'a C) -> Salvage<'a, C> {
+        Salvage {
+            slice,
+            secret: self.secret,
+            places: &self.places,
+        }
     }
 
     /// The frames up to a write, less those that a later writer had given up.
@@ -168,6 +194,7 @@ impl Scanned {
 /// The values of a slice that may be damaged.
 struct Salvage<'a, C> {
     slice: &'a C,
+    secret: Secret,
     places: &'a BTreeMap<(u64, u32), u64>,
 }
 
@@ -179,7 +206,7 @@ impl<C: ClosedSlice> Values for Salvage<'_, C> {
         let read = self
             .slice
             .read_at(Unreadable::IsZero, *place, VALUE_BYTES_MAX)?;
-        value::check(read, sequence, part).map(Some)
+        value::check(self.secret, read, sequence, part).map(Some)
     }
 
     fn bytes(&self) -> u64 {
@@ -188,25 +215,19 @@ impl<C: ClosedSlice> Values for Salvage<'_, C> {
 }
 
 /// Looks a slice through.
-pub fn scan<D: Disk>(disk: &D, number: u64) -> Result<Scanned, DiskError> {
+pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, DiskError> {
     let slice = disk.read_slice(number)?;
-    let mut scanned = Scanned::default();
+    let mut scanned = Scanned {
+        secret,
+        ..Scanned::default()
+    };
     slice.find_values(Unreadable::IsZero, &mut |place, bytes| {
-        let Some(head) = value::check_prefix(bytes) else {
-            return 0;
-        };
-        scanned.last_sequence = scanned.last_sequence.max(head.sequence);
-        scanned.places.insert((head.sequence, head.part), place);
-        head.value_bytes()
+        scanned.find(secret, place, bytes)
     })?;
-    let places = &scanned.places;
-    let header = Salvage {
-        slice: &slice,
-        places,
-    }
-    .get(0, 0);
-    scanned.header = header?.as_ref().and_then(SliceHeader::of);
-    let firsts = places
+    let header = scanned.salvage(&slice).get(0, 0)?;
+    scanned.header = header.as_ref().and_then(SliceHeader::of);
+    let firsts = scanned
+        .places
         .keys()
         .filter(|(sequence, part)| *sequence > 0 && *part == 0);
     let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();

@@ -17,12 +17,15 @@ use crate::catalog::Catalog;
 use crate::opened::{Closed, Opened};
 use crate::pool::Pool;
 use crate::scan;
+use crate::secret::Secret;
 use crate::slice_index::{self, SliceIndex};
 use crate::{Disk, DiskError, Entry};
 
 /// Shared by the store and its readers.
 pub struct Shared<D: Disk> {
     pub disk: D,
+    /// Tells our values from what clients sent.
+    pub secret: Secret,
     catalog: RwLock<Catalog>,
     /// Open with their engine; closed by the store only.
     held: Mutex<Vec<(u64, Arc<D::Slice>)>>,
@@ -41,9 +44,10 @@ const CLOSE_WAIT_MS_MAX: usize = 2000;
 
 impl<D: Disk> Shared<D> {
     /// Nothing open yet.
-    pub fn new(disk: D, catalog: Catalog, slices_open_max: usize) -> Shared<D> {
+    pub fn new(disk: D, secret: Secret, catalog: Catalog, slices_open_max: usize) -> Shared<D> {
         Shared {
             disk,
+            secret,
             catalog: RwLock::new(catalog),
             held: Mutex::default(),
             closed: Pool::new(slices_open_max),
@@ -128,17 +132,22 @@ impl<D: Disk> Shared<D> {
         false
     }
 
+    /// Creates a slice; the store's secret stands beside it.
+    pub fn create_slice(&self, number: u64) -> Result<D::Slice, DiskError> {
+        self.disk.create_slice(number, &self.secret.file_content())
+    }
+
     /// A slice, opened if need be.
     pub fn slice(&self, number: u64) -> Result<Opened<D>, DiskError> {
         let held = lock(&self.held);
         if let Some((_, slice)) = held.iter().find(|(held, _)| *held == number) {
-            return Ok(Opened::Written(Arc::clone(slice)));
+            return Ok(Opened::Written(Arc::clone(slice), self.secret));
         }
         drop(held);
         let mut fresh = false;
         let slice = self.closed.get(number, || {
             fresh = true;
-            Closed::open(&self.disk, number)
+            Closed::open(&self.disk, number, self.secret)
         })?;
         if fresh && self.catalog().get(number).is_none() {
             // It went meanwhile, and nobody else would let go of its file.
@@ -158,7 +167,7 @@ impl<D: Disk> Shared<D> {
 
     fn rebuild_index(&self, number: u64) -> Result<SliceIndex, DiskError> {
         log::warn!("index of slice {number} is missing or damaged, rebuilding it");
-        let scanned = scan::scan(&self.disk, number)?;
+        let scanned = scan::scan(&self.disk, number, self.secret)?;
         let last = self
             .catalog()
             .get(number)

@@ -86,7 +86,12 @@ impl<D: Disk> Store<D> {
         } = start;
         let room = Room::new(&disk, &config);
         let upkeep = Upkeep::new(disk.background());
-        let shared = Arc::new(Shared::new(disk, catalog, config.slices_open_max));
+        let shared = Arc::new(Shared::new(
+            disk,
+            start.identity.current().secret,
+            catalog,
+            config.slices_open_max,
+        ));
         for (number, slice) in held {
             shared.hold(number, slice);
         }

@@ -1,14 +1,16 @@
 //! How one write lies in a slice: values of at most 7 KiB that name and check themselves.
 //!
 //! ```text
-//! value    = magic 4 | write sequence 8 | part 4 | length 4 | CRC32C 4 | payload
+//! value    = magic 4 | write sequence 8 | part 4 | length 4 | CRC32C 4 | tag 8 | payload
 //! payloads of one write, joined = envelope (48) | entry data
 //! envelope = level | kind | flags | 0 | data length 4 | index 8 | entry term 8
 //!          | previous write 8 | durable write 8 | store id 8
 //! ```
-//! The checksum covers the rest of the value's head and its payload, so a part of a frame can be
-//! read and checked without the rest of it, and a value found anywhere in a damaged file says
-//! where it belongs. The checksum of the whole frame is the CRC32C of its values' checksums.
+//! The checksum covers the payload, the tag the head before it: no client can make one, since it
+//! takes the store's [`Secret`]. So a part of a frame can be read and checked without the rest of
+//! it, and a value found anywhere in a damaged file says where it belongs, while a payload that
+//! looks like a value is not one. The checksum of the whole frame is the CRC32C of its values'
+//! checksums.
 //!
 //! *Previous* is the write accepted before this one, *durable* the last one known to be on the
 //! disk when this one was written: with them recovery tells a torn tail from a loss.
@@ -17,13 +19,14 @@
 
 use bytes::Buf;
 
+use crate::secret::Secret;
 use crate::{DiskError, EntryKind, VALUE_BYTES_MAX};
 
 /// Begins every value; salvage looks for it.
 pub const MAGIC: [u8; 4] = *b"eLg1";
 
 /// Length of a value's head.
-pub const VALUE_HEAD_BYTES: usize = 24;
+pub const VALUE_HEAD_BYTES: usize = 32;
 
 /// Payload of every value of a write but its last.
 pub const PAYLOAD_BYTES_MAX: usize = VALUE_BYTES_MAX - VALUE_HEAD_BYTES;
@@ -36,6 +39,7 @@ pub const NUMBER_MAX: u64 = 1 << 62;
 
 const LEVEL: u8 = 1;
 const CRC_AT: usize = 20;
+const TAG_AT: usize = 24;
 
 /// Set in `flags` when dead batches were left out: no raft entry any more.
 pub const FLAG_REDUCED: u8 = 1;
@@ -133,7 +137,13 @@ impl Envelope {
 
 /// Encodes a write into `scratch`, value after value, each but the last of full length.
 /// Returns the frame's checksum.
-pub fn encode(scratch: &mut Vec<u8>, sequence: u64, envelope: &Envelope, data: &[u8]) -> u32 {
+pub fn encode(
+    scratch: &mut Vec<u8>,
+    secret: Secret,
+    sequence: u64,
+    envelope: &Envelope,
+    data: &[u8],
+) -> u32 {
     scratch.clear();
     scratch.reserve(envelope.parts() as usize * VALUE_BYTES_MAX);
     let mut rest = data;
@@ -152,7 +162,7 @@ pub fn encode(scratch: &mut Vec<u8>, sequence: u64, envelope: &Envelope, data: &
             envelope.put(scratch);
         }
         scratch.extend_from_slice(now);
-        let crc = seal(&mut scratch[start..]);
+        let crc = seal(secret, &mut scratch[start..]);
         frame_crc = crc32c::crc32c_append(frame_crc, &crc.to_le_bytes());
         rest = later;
     }
@@ -160,11 +170,11 @@ pub fn encode(scratch: &mut Vec<u8>, sequence: u64, envelope: &Envelope, data: &
 }
 
 /// One value that is not part of a frame.
-pub fn encode_single(sequence: u64, part: u32, payload: &[u8]) -> Vec<u8> {
+pub fn encode_single(secret: Secret, sequence: u64, part: u32, payload: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(VALUE_HEAD_BYTES + payload.len());
     put_head(&mut value, sequence, part, payload.len());
     value.extend_from_slice(payload);
-    seal(&mut value);
+    seal(secret, &mut value);
     value
 }
 
@@ -173,17 +183,15 @@ fn put_head(to: &mut Vec<u8>, sequence: u64, part: u32, payload_bytes: usize) {
     to.extend_from_slice(&sequence.to_le_bytes());
     to.extend_from_slice(&part.to_le_bytes());
     to.extend_from_slice(&(payload_bytes as u32).to_le_bytes());
-    to.extend_from_slice(&[0; 4]);
+    to.extend_from_slice(&[0; VALUE_HEAD_BYTES - CRC_AT]);
 }
 
-fn seal(value: &mut [u8]) -> u32 {
-    let crc = checksum(value);
-    value[CRC_AT..VALUE_HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+fn seal(secret: Secret, value: &mut [u8]) -> u32 {
+    let crc = crc32c::crc32c(&value[VALUE_HEAD_BYTES..]);
+    value[CRC_AT..TAG_AT].copy_from_slice(&crc.to_le_bytes());
+    let tag = secret.tag(&value[..TAG_AT]);
+    value[TAG_AT..VALUE_HEAD_BYTES].copy_from_slice(&tag.to_le_bytes());
     crc
-}
-
-fn checksum(value: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&value[..CRC_AT]), &value[VALUE_HEAD_BYTES..])
 }
 
 /// What a value's head says.
@@ -195,20 +203,28 @@ pub struct ValueHead {
     pub crc: u32,
 }
 
-/// Reads and checks the value at the start of `bytes`, which may go on behind it.
-pub fn check_prefix(bytes: &[u8]) -> Option<ValueHead> {
-    let mut head = bytes.get(..VALUE_HEAD_BYTES)?.strip_prefix(&MAGIC)?;
-    let head = ValueHead {
-        sequence: head.get_u64_le(),
-        part: head.get_u32_le(),
-        payload_bytes: head.get_u32_le() as usize,
-        crc: head.get_u32_le(),
-    };
-    if head.payload_bytes > PAYLOAD_BYTES_MAX || head.sequence > NUMBER_MAX {
+/// Reads and checks the head of the value at the start of `bytes`; its payload may be torn.
+pub fn check_head(secret: Secret, bytes: &[u8]) -> Option<ValueHead> {
+    let (head, mut tag) = bytes.get(..VALUE_HEAD_BYTES)?.split_at(TAG_AT);
+    let mut rest = head.strip_prefix(&MAGIC)?;
+    if tag.get_u64_le() != secret.tag(head) {
         return None;
     }
-    let value = bytes.get(..VALUE_HEAD_BYTES + head.payload_bytes)?;
-    (checksum(value) == head.crc).then_some(head)
+    let head = ValueHead {
+        sequence: rest.get_u64_le(),
+        part: rest.get_u32_le(),
+        payload_bytes: rest.get_u32_le() as usize,
+        crc: rest.get_u32_le(),
+    };
+    let possible = head.payload_bytes <= PAYLOAD_BYTES_MAX && head.sequence <= NUMBER_MAX;
+    possible.then_some(head)
+}
+
+/// Reads and checks the value at the start of `bytes`, which may go on behind it.
+pub fn check_prefix(secret: Secret, bytes: &[u8]) -> Option<ValueHead> {
+    let head = check_head(secret, bytes)?;
+    let payload = bytes.get(VALUE_HEAD_BYTES..head.value_bytes())?;
+    (crc32c::crc32c(payload) == head.crc).then_some(head)
 }
 
 impl ValueHead {
@@ -233,8 +249,13 @@ impl Value {
 }
 
 /// Checks that what was read begins with the value that was asked for, whole.
-pub fn check(mut bytes: Vec<u8>, sequence: u64, part: u32) -> Result<Value, DiskError> {
-    match check_prefix(&bytes) {
+pub fn check(
+    secret: Secret,
+    mut bytes: Vec<u8>,
+    sequence: u64,
+    part: u32,
+) -> Result<Value, DiskError> {
+    match check_prefix(secret, &bytes) {
         Some(head) if head.sequence == sequence && head.part == part => {
             bytes.truncate(head.value_bytes());
             Ok(Value {

@@ -244,6 +244,56 @@ fn a_missing_identity_beside_slices_begins_a_new_incarnation() {
     assert_eq!(offsets(&store, 0), [0, 1, 2]);
 }
 
+/// Every value is told from a client's bytes by the store's secret, which the identity file holds.
+#[test]
+fn without_the_identity_the_secret_beside_one_slice_finds_all() {
+    let disk = MemDisk::new(3);
+    let (mut store, first) = open(&disk);
+    append(&mut store, 1..31, 8000);
+    maintain(&mut store, &disk);
+    let numbers: Vec<u64> = store.usage().slices.iter().map(|s| s.number).collect();
+    drop(store);
+    let disk = disk.restarted();
+    assert!(disk.damage_file("identity", false));
+    for number in &numbers[1..] {
+        assert!(disk.damage_file(&format!("slices/{number}/secret"), number % 2 == 0));
+    }
+    let (store, recovery) = open(&disk);
+    assert_ne!(recovery.store_id, first.store_id);
+    assert!(
+        recovery.lost.is_empty() && recovery.quarantined.is_empty(),
+        "{recovery:?}"
+    );
+    assert_eq!(offsets(&store, 0), (0..30).collect::<Vec<_>>());
+    drop(store);
+    // The new identity has it again.
+    let disk = disk.restarted();
+    assert!(disk.damage_file(&format!("slices/{}/secret", numbers[0]), false));
+    let (mut store, _) = open(&disk);
+    append(&mut store, 31..32, 100);
+    assert_eq!(offsets(&store, 29), [29, 30]);
+}
+
+/// Nobody can tell any more what is in them: they are kept for whoever can, and the start goes on.
+#[test]
+fn slices_whose_secret_is_gone_everywhere_are_moved_aside() {
+    let disk = MemDisk::new(3);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..4, 100);
+    drop(store);
+    let disk = disk.restarted();
+    assert!(disk.damage_file("identity", false));
+    for number in disk.slices() {
+        disk.damage_file(&format!("slices/{number}/secret"), false);
+    }
+    let (mut store, recovery) = open(&disk);
+    assert_eq!((recovery.quarantined.len(), disk.quarantined()), (1, 1));
+    assert_eq!(recovery.lost.len(), 1, "{recovery:?}");
+    assert_eq!(recovery.previous_store_id, Some(0));
+    append(&mut store, 1..3, 100);
+    assert_eq!(offsets(&store, 0), [0, 1]);
+}
+
 #[test]
 fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let disk = MemDisk::new(5);

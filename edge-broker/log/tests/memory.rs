@@ -29,7 +29,7 @@ fn closed_slices_leave_no_memory_behind() {
 
 /// As a gateway does it: one thread creates slices, another writes, a third closes.
 fn write_and_close(disk: &SledDisk, number: u64) {
-    let slice = disk.create_slice(number).unwrap();
+    let slice = disk.create_slice(number, b"").unwrap();
     let write = move || {
         for sequence in 0..8 {
             slice.put(sequence, &[7; 5000]).unwrap();

@@ -54,7 +54,7 @@ fn copy_readable<D: Disk>(
     known: Option<&SliceIndex>,
     plan: &Plan,
 ) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
-    let scanned = scan::scan(&shared.disk, source.number)?;
+    let scanned = scan::scan(&shared.disk, source.number, shared.secret)?;
     let sequences: Vec<u64> = match known {
         Some(known) => known.frames.iter().map(|frame| frame.sequence).collect(),
         None => {
@@ -75,6 +75,7 @@ fn copy_readable<D: Disk>(
     };
     copy::write(
         &shared.disk,
+        shared.secret,
         plan,
         &mut sequences.into_iter().filter_map(read),
     )

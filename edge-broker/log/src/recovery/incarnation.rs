@@ -35,6 +35,7 @@ impl<D: Disk> Recovering<D> {
         }
         let identity = Identity {
             store_id,
+            secret: self.secret,
             boot_count: known.boot_count + 1,
             hard_state,
             mark: self.mark(&known.mark, catalog, last_crc),

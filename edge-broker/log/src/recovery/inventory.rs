@@ -6,6 +6,7 @@
 use super::SYNC_ATTEMPTS;
 use super::piece::{Content, Piece};
 use crate::scan::{self, Scanned};
+use crate::secret::Secret;
 use crate::store::poison_file;
 use crate::{Disk, DiskError, copy, slice_index};
 
@@ -46,7 +47,7 @@ impl Unwanted {
 }
 
 /// Looks at every slice.
-pub fn take<D: Disk>(disk: &D) -> Result<Inventory, DiskError> {
+pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
     let numbers = disk.slice_numbers()?;
     let mut inventory = Inventory {
         pieces: Vec::with_capacity(numbers.len()),
@@ -54,8 +55,8 @@ pub fn take<D: Disk>(disk: &D) -> Result<Inventory, DiskError> {
         next_number: numbers.last().map_or(1, |last| last + 1),
     };
     for &number in &numbers {
-        let piece = piece(disk, number)?;
-        if is_unfinished_copy(disk, &piece, &numbers) {
+        let piece = piece(disk, secret, number)?;
+        if is_unfinished_copy(disk, secret, &piece, &numbers) {
             inventory.unwanted.remove(disk, number);
         } else {
             inventory.pieces.push(piece);
@@ -69,11 +70,11 @@ pub fn take<D: Disk>(disk: &D) -> Result<Inventory, DiskError> {
 }
 
 /// A copy counts once its index is stored; until then what it copies is still there.
-fn is_unfinished_copy<D: Disk>(disk: &D, piece: &Piece, numbers: &[u64]) -> bool {
+fn is_unfinished_copy<D: Disk>(disk: &D, secret: Secret, piece: &Piece, numbers: &[u64]) -> bool {
     if let Content::Sealed(_) = piece.content {
         return false;
     }
-    let replaces = copy::load_header(disk, piece.number).map(|header| header.replaces);
+    let replaces = copy::load_header(disk, secret, piece.number).map(|header| header.replaces);
     replaces.is_some_and(|of| of.is_empty() || of.iter().any(|number| numbers.contains(number)))
 }
 
@@ -99,7 +100,7 @@ fn drop_replaced<D: Disk>(disk: &D, inventory: &mut Inventory) {
     });
 }
 
-fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece, DiskError> {
+fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskError> {
     let poisoned_at = disk.read_file(&poison_file(number), 8).ok().flatten();
     let poisoned_at =
         poisoned_at.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
@@ -112,14 +113,19 @@ fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece, DiskError> {
             damaged: false,
         });
     }
-    let (mut scanned, damaged) = match scan_slice(disk, number) {
+    let (mut scanned, mut damaged) = match scan_slice(disk, secret, number) {
         Ok(scanned) => (scanned, false),
         Err(error) => {
             log::error!("slice {number} cannot be read: {error}");
             (Scanned::default(), true)
         }
     };
-    scanned.header = copy::load_header(disk, number).or(scanned.header);
+    if scanned.is_empty() && scanned.foreign && Secret::beside(disk, number) != Some(secret) {
+        // What is in it nobody can tell; it is not ours to remove.
+        log::error!("slice {number} was not written by this store, moving it aside");
+        damaged = true;
+    }
+    scanned.header = copy::load_header(disk, secret, number).or(scanned.header);
     if let Some(mark) = poisoned_at {
         scanned.frames.retain(|frame| frame.sequence <= mark);
     }
@@ -136,8 +142,8 @@ fn piece<D: Disk>(disk: &D, number: u64) -> Result<Piece, DiskError> {
     })
 }
 
-fn scan_slice<D: Disk>(disk: &D, number: u64) -> Result<Scanned, DiskError> {
+fn scan_slice<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Scanned, DiskError> {
     (1..SYNC_ATTEMPTS)
-        .find_map(|_| scan::scan(disk, number).ok())
-        .map_or_else(|| scan::scan(disk, number), Ok)
+        .find_map(|_| scan::scan(disk, number, secret).ok())
+        .map_or_else(|| scan::scan(disk, number, secret), Ok)
 }

@@ -47,6 +47,9 @@ pub fn judge(
             .lost
             .extend(mark.and_then(|mark| piece.misses_mark(&mark)));
     }
+    if known.is_none() {
+        judged.lost.extend(pieces.iter().filter_map(unknown_loss));
+    }
     for gap in &verdict.gaps {
         let closed = closed(gap.section) || gap.after == 0;
         let behind = gap.index_after.map_or(u64::MAX, |index| index - 1);
@@ -63,6 +66,14 @@ pub fn judge(
             .push(lost_range(gap, mark.filter(|mark| mark.sequence == gap.to)));
     }
     judged
+}
+
+/// Without a durable mark nothing else tells that there was something in such a slice.
+fn unknown_loss(piece: &Piece) -> Option<LostRange> {
+    (piece.damaged && piece.is_empty()).then(|| LostRange {
+        cause: format!("what slice {} held cannot be read", piece.number),
+        ..LostRange::default()
+    })
 }
 
 fn lost_range(gap: &Gap, mark: Option<Mark>) -> LostRange {

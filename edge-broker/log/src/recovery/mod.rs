@@ -26,6 +26,7 @@ use piece::Piece;
 use crate::catalog::{self, Catalog};
 use crate::identity::{Found as FoundIdentity, Identity, IdentityFile};
 use crate::scan::Found;
+use crate::secret::Secret;
 use crate::store::{Start, Store};
 use crate::{Checkpoint, Disk, LostRange, OpenError, Recovery, StoreConfig, checkpoint};
 
@@ -35,24 +36,27 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let (mut identity, found) = IdentityFile::load(&disk)?;
     identity.renew();
     let checkpoint = checkpoint::load(&disk)?;
-    let Inventory {
-        mut pieces,
-        unwanted,
-        next_number,
-    } = inventory::take(&disk)?;
     let known = match found {
         FoundIdentity::Slot(identity) => Some(identity),
         FoundIdentity::Missing | FoundIdentity::Damaged => None,
     };
+    let secret = Secret::of(&disk, known)?;
+    let Inventory {
+        mut pieces,
+        unwanted,
+        next_number,
+    } = inventory::take(&disk, secret)?;
     let checkpoint_index = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
     let durable = durable(known, &pieces);
     let judged = judge(known, checkpoint_index, durable, &mut pieces);
     let tail = take_tail(&disk, &mut pieces, durable);
-    let begun = pieces.iter().any(|piece| !piece.is_empty()) || checkpoint.is_some();
+    let is_begun = |piece: &Piece| piece.damaged || !piece.is_empty();
+    let begun = pieces.iter().any(is_begun) || checkpoint.is_some();
     let recovering = Recovering {
         disk,
         config,
         identity,
+        secret,
         known,
         checkpoint,
         lost: judged.lost,
@@ -89,6 +93,7 @@ struct Recovering<D: Disk> {
     disk: D,
     config: StoreConfig,
     identity: IdentityFile,
+    secret: Secret,
     /// What the identity file said, if it could be read.
     known: Option<Identity>,
     checkpoint: Option<Checkpoint>,

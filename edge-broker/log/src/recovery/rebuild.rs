@@ -15,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::copy::{self, Plan};
 use crate::opened::Written;
 use crate::scan::Found;
+use crate::secret::Secret;
 use crate::slice_index::{self, SliceIndex, Summary};
 use crate::store::Active;
 use crate::value::Values;
@@ -90,7 +91,7 @@ impl<D: Disk> Recovering<D> {
         let opened = open_slice(&self.disk, number).and_then(|slice| {
             let has_all = frames
                 .iter()
-                .try_for_each(|frame| has_frame(&slice, frame.sequence));
+                .try_for_each(|frame| has_frame(&slice, self.secret, frame.sequence));
             has_all.map(|()| Arc::new(slice))
         });
         let mut frames = frames.into_iter().map(Ok);
@@ -142,7 +143,7 @@ impl<D: Disk> Recovering<D> {
             return;
         };
         built.next_number += 1;
-        match copy::write(&self.disk, &plan, frames) {
+        match copy::write(&self.disk, self.secret, &plan, frames) {
             Ok(Some((summary, _))) => {
                 built.add_sealed(plan.number, summary, self.disk.slice_bytes(plan.number));
                 self.quarantine(piece.number);
@@ -251,8 +252,8 @@ fn open_slice<D: Disk>(disk: &D, number: u64) -> Result<D::Slice, DiskError> {
     }
 }
 
-fn has_frame<S: Slice>(slice: &S, sequence: u64) -> Result<(), DiskError> {
-    match Written(slice).get(sequence, 0)? {
+fn has_frame<S: Slice>(slice: &S, secret: Secret, sequence: u64) -> Result<(), DiskError> {
+    match Written(slice, secret).get(sequence, 0)? {
         Some(_) => Ok(()),
         None => Err(DiskError::Damaged(format!("write {sequence} is not found"))),
     }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::identity::Identity;
 use crate::scan::SliceHeader;
 use crate::sim::MemDisk;
 use crate::value::{self, ENVELOPE_BYTES, Envelope, NUMBER_MAX};
@@ -51,8 +52,11 @@ fn envelope(rng: &mut fastrand::Rng, store_id: u64) -> Envelope {
 }
 
 /// A slice of whole values that name anything at all.
-fn put_slice(disk: &MemDisk, number_of: u64, rng: &mut fastrand::Rng, store_id: u64) {
-    let slice = disk.create_slice(number_of).unwrap();
+fn put_slice(disk: &MemDisk, number_of: u64, rng: &mut fastrand::Rng, identity: Identity) {
+    let (secret, store_id) = (identity.secret, identity.store_id);
+    let slice = disk
+        .create_slice(number_of, &secret.file_content())
+        .unwrap();
     let header = SliceHeader {
         level: 1,
         store_id,
@@ -62,7 +66,7 @@ fn put_slice(disk: &MemDisk, number_of: u64, rng: &mut fastrand::Rng, store_id: 
         ..SliceHeader::default()
     };
     if rng.u8(..4) > 0 {
-        slice.put(0, &header.encode()).unwrap();
+        slice.put(0, &header.encode(secret)).unwrap();
     }
     let mut sequences: Vec<u64> = (0..rng.u8(..8)).map(|_| number(rng).max(1)).collect();
     sequences.sort_unstable();
@@ -72,7 +76,7 @@ fn put_slice(disk: &MemDisk, number_of: u64, rng: &mut fastrand::Rng, store_id: 
         let mut payload = Vec::new();
         envelope.put(&mut payload);
         payload.resize(ENVELOPE_BYTES + envelope.data_bytes.min(20) as usize, 7);
-        let value = value::encode_single(sequence, 0, &payload);
+        let value = value::encode_single(secret, sequence, 0, &payload);
         slice.put(sequence, &value).unwrap();
     }
     slice.sync().unwrap();
@@ -85,14 +89,15 @@ fn numbers_that_cannot_be_end_no_start() {
     for seed in 0..3000 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let disk = MemDisk::new(seed);
-        let (mut store, recovery) = Store::open(disk.clone(), config()).unwrap();
+        let (mut store, _) = Store::open(disk.clone(), config()).unwrap();
         for index in 1..=rng.u64(1..4) {
             store.persist(&[entry(index)], None, false).unwrap();
         }
+        let identity = store.identity.current();
         drop(store);
         let disk = disk.restarted();
         for number in 5..rng.u64(6..8) {
-            put_slice(&disk, number, &mut rng, recovery.store_id);
+            put_slice(&disk, number, &mut rng, identity);
         }
         let (mut store, recovery) = Store::open(disk.clone(), config()).unwrap();
         let last = recovery.last_index;

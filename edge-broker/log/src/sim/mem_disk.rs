@@ -171,6 +171,7 @@ impl MemDisk {
         if let Some(value) = slice.values.values_mut().nth(nth) {
             let at = rng.usize(..value.bytes.len());
             value.bytes[at] ^= 1 << rng.u8(..8);
+            value.torn = true;
         }
         contents.rng = rng;
         true

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -59,16 +59,26 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(TEMPORARY);
     let temporary = Path::new(&temporary);
-    let written = File::create(temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(temporary, path)
-    });
+    let written = write_new(temporary, bytes).and_then(|()| fs::rename(temporary, path));
     if let Err(error) = written {
         let _ = fs::remove_file(temporary);
         return Err(disk_error(&format!("write {}", path.display()), &error));
     }
     path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Creates a file in a folder that is synced later.
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    write_new(path, bytes).map_err(io_error("create", path))
+}
+
+/// Only the gateway's own user reads it: there are secrets among these files.
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Creates a file whose blocks are really taken; after an error there is none.

@@ -4,7 +4,7 @@
 //! <dir>/lock               held while this process lives
 //! <dir>/identity           two slots, written in place
 //! <dir>/checkpoint/<index>
-//! <dir>/slices/<n>/        conf, db, blobs/, snap.*   sled's;  index   ours
+//! <dir>/slices/<n>/        conf, db, blobs/, snap.*   sled's;  secret, index   ours
 //! <dir>/slices/<n>.dead    being removed
 //! <dir>/quarantine/<n>
 //! ```
@@ -143,9 +143,9 @@ impl Disk for SledDisk {
         Ok(numbers)
     }
 
-    fn create_slice(&self, number: u64) -> Result<SledSlice, DiskError> {
+    fn create_slice(&self, number: u64, secret_file: &[u8]) -> Result<SledSlice, DiskError> {
         let path = self.slice_dir(number);
-        SledSlice::create(&path, self.cache_bytes).inspect_err(|_| {
+        SledSlice::create(&path, self.cache_bytes, secret_file).inspect_err(|_| {
             // On a full disk each new try would take more of it.
             let dead = path.with_extension("dead");
             let _ = rename_over(&path, &dead).and_then(|()| fs::remove_dir_all(&dead));
@@ -284,5 +284,7 @@ impl Disk for SledDisk {
     }
 }
 
+#[cfg(test)]
+mod foreign_tests;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::{folder_bytes, replace, sync_folder};
+use super::files::{self, folder_bytes, replace, sync_folder};
 use super::raw;
 use super::{disk_error, io_error};
+use crate::secret;
 use crate::{DiskError, Slice, VALUE_BYTES_MAX};
 
 /// A slice in a sled Db.
@@ -36,12 +37,17 @@ fn sled_error(what: &str, error: sled::Error) -> DiskError {
 
 impl SledSlice {
     /// Creates a slice; sled syncs neither its files nor their names, so we do.
-    pub fn create(path: &Path, cache_bytes: u64) -> Result<SledSlice, DiskError> {
+    pub fn create(
+        path: &Path,
+        cache_bytes: u64,
+        secret_file: &[u8],
+    ) -> Result<SledSlice, DiskError> {
         let slice = SledSlice::open_db(path, cache_bytes)?;
         let conf = path.join("conf");
         File::open(&conf)
             .and_then(|file| file.sync_all())
             .map_err(io_error("sync", &conf))?;
+        files::create(&path.join(secret::FILE), secret_file)?;
         slice.ask("flush", |db| db.flush().map(|_| ()))?;
         slice.file.sync_all().map_err(io_error("sync", path))?;
         sync_folder(path)?;

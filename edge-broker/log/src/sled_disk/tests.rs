@@ -160,7 +160,7 @@ fn a_slice_that_cannot_be_created_leaves_nothing_behind() {
     for number in 1..4 {
         // As far as its folder and `conf` it goes well.
         fs::create_dir_all(dir.path().join(format!("slices/{number}/db/in-the-way"))).unwrap();
-        assert!(disk.create_slice(number).is_err());
+        assert!(disk.create_slice(number, b"").is_err());
     }
     assert_eq!(slice_dirs(dir.path()), Vec::<PathBuf>::new());
 }
@@ -171,7 +171,7 @@ fn a_slice_that_cannot_be_created_leaves_nothing_behind() {
 fn a_removal_that_failed_halfway_is_finished_by_the_next_try() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SledDisk::open(dir.path(), &config()).unwrap();
-    drop(disk.create_slice(1).unwrap());
+    drop(disk.create_slice(1, b"").unwrap());
     fs::rename(
         dir.path().join("slices/1"),
         dir.path().join("slices/1.dead"),
@@ -181,7 +181,7 @@ fn a_removal_that_failed_halfway_is_finished_by_the_next_try() {
     assert_eq!(slice_dirs(dir.path()), Vec::<PathBuf>::new());
     disk.remove_slice(1).unwrap();
     // What an earlier one of that number left is in nobody's way.
-    drop(disk.create_slice(1).unwrap());
+    drop(disk.create_slice(1, b"").unwrap());
     fs::create_dir_all(dir.path().join("slices/1.dead/left")).unwrap();
     disk.remove_slice(1).unwrap();
     assert_eq!(slice_dirs(dir.path()), Vec::<PathBuf>::new());
@@ -192,7 +192,7 @@ fn a_slice_that_is_in_quarantine_already_stays_there_under_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let disk = SledDisk::open(dir.path(), &config()).unwrap();
     for name in ["quarantine/1", "quarantine/1.1"] {
-        drop(disk.create_slice(1).unwrap());
+        drop(disk.create_slice(1, b"").unwrap());
         assert_eq!(disk.quarantine_slice(1).unwrap(), name);
         assert_eq!(disk.quarantine_slice(1).unwrap(), name, "a second try");
     }
@@ -245,7 +245,7 @@ fn a_whole_conf_is_left_alone_and_a_torn_one_is_mended() {
     use std::os::unix::fs::MetadataExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("1");
-    drop(SledSlice::create(&path, 1 << 20).unwrap());
+    drop(SledSlice::create(&path, 1 << 20, b"").unwrap());
     let conf = path.join("conf");
     let (whole, inode) = (fs::read(&conf).unwrap(), fs::metadata(&conf).unwrap().ino());
     drop(SledSlice::open(&path, 1 << 20).unwrap());

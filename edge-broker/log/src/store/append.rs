@@ -186,7 +186,7 @@ impl<D: Disk> Store<D> {
                 term: self.durable.term,
                 ..SliceHeader::default()
             };
-            active.slice.put(0, &header.encode())?;
+            active.slice.put(0, &header.encode(self.shared.secret))?;
             active.begun = true;
             active.continues = self.durable.sequence;
         }
@@ -204,7 +204,7 @@ impl<D: Disk> Store<D> {
         let Some(active) = self.active.as_mut() else {
             return Ok(Vec::new());
         };
-        let store_id = self.identity.current().store_id;
+        let (store_id, secret) = (self.identity.current().store_id, self.shared.secret);
         let mut staged = Vec::with_capacity(run.len());
         let mut previous = self.durable.sequence;
         for entry in run {
@@ -220,7 +220,7 @@ impl<D: Disk> Store<D> {
                 durable: self.durable.sequence,
                 store_id,
             };
-            let crc = value::encode(&mut self.scratch, sequence, &envelope, &entry.data);
+            let crc = value::encode(&mut self.scratch, secret, sequence, &envelope, &entry.data);
             active.slice.put(sequence, &self.scratch)?;
             active.stored_bytes += self.scratch.len() as u64;
             staged.push(Staged {

@@ -41,7 +41,7 @@ impl<D: Disk> Store<D> {
             None => {
                 let number = self.next_number;
                 self.next_number += 1;
-                (number, Arc::new(self.shared.disk.create_slice(number)?))
+                (number, Arc::new(self.shared.create_slice(number)?))
             }
         };
         self.shared.hold(number, Arc::clone(&slice));

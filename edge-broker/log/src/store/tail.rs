@@ -61,7 +61,8 @@ impl<D: Disk> Store<D> {
         };
         self.next_number += 1;
         let mut tail = self.tail.iter().cloned().map(Ok);
-        let copied = copy::write(&self.shared.disk, &plan, &mut tail);
+        let (disk, secret) = (&self.shared.disk, self.shared.secret);
+        let copied = copy::write(disk, secret, &plan, &mut tail);
         if copied.is_err() {
             // What there is of it was removed at once, if the disk let it.
             self.upkeep.remove_later(plan.number);

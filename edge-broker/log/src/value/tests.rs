@@ -5,6 +5,10 @@ use std::collections::HashMap;
 
 use super::*;
 
+fn secret() -> Secret {
+    Secret::decode(&mut &[5; 16][..])
+}
+
 fn envelope(data: &[u8]) -> Envelope {
     Envelope {
         kind: EntryKind::Normal,
@@ -23,7 +27,9 @@ struct Stored(HashMap<(u64, u32), Vec<u8>>);
 impl Values for Stored {
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
         let bytes = self.0.get(&(sequence, part)).cloned();
-        bytes.map(|bytes| check(bytes, sequence, part)).transpose()
+        bytes
+            .map(|bytes| check(secret(), bytes, sequence, part))
+            .transpose()
     }
 
     fn bytes(&self) -> u64 {
@@ -33,7 +39,7 @@ impl Values for Stored {
 
 fn stored(sequence: u64, data: &[u8]) -> (Stored, u32) {
     let mut scratch = Vec::new();
-    let crc = encode(&mut scratch, sequence, &envelope(data), data);
+    let crc = encode(&mut scratch, secret(), sequence, &envelope(data), data);
     let values = scratch.chunks(VALUE_BYTES_MAX).enumerate();
     let values = values.map(|(part, value)| ((sequence, part as u32), value.to_vec()));
     (Stored(values.collect()), crc)
@@ -72,7 +78,7 @@ fn no_flipped_byte_is_read_as_good() {
     for at in 0..value.len() {
         let mut flipped = value.clone();
         flipped[at] ^= 0x10;
-        assert!(check(flipped, 41, 0).is_err(), "byte {at}");
+        assert!(check(secret(), flipped, 41, 0).is_err(), "byte {at}");
     }
 }
 
@@ -80,9 +86,9 @@ fn no_flipped_byte_is_read_as_good() {
 fn a_value_of_another_place_is_refused() {
     let (values, _) = stored(41, &bytes(10));
     let value = &values.0[&(41, 0)];
-    assert!(check(value.clone(), 41, 0).is_ok());
-    assert!(check(value.clone(), 42, 0).is_err());
-    assert!(check(value.clone(), 41, 1).is_err());
+    assert!(check(secret(), value.clone(), 41, 0).is_ok());
+    assert!(check(secret(), value.clone(), 42, 0).is_err());
+    assert!(check(secret(), value.clone(), 41, 1).is_err());
 }
 
 /// Found by a review: a length of 4 GB in a value was reserved before anything else was looked at.
@@ -95,7 +101,7 @@ fn a_length_beyond_the_slice_reserves_nothing() {
             ..envelope(&[])
         }
         .put(&mut payload);
-        let value = encode_single(41, 0, &payload);
+        let value = encode_single(secret(), 41, 0, &payload);
         let values = Stored(HashMap::from([((41, 0), [value, vec![0; 30]].concat())]));
         let error = read_frame(&values, 41).unwrap_err().to_string();
         assert_eq!(
@@ -153,6 +159,6 @@ fn what_was_before_a_write_has_lower_numbers() {
     for envelope in impossible {
         assert!(decode(&envelope).is_err(), "{envelope:?}");
     }
-    let value = encode_single(NUMBER_MAX + 1, 0, b"");
-    assert_eq!(check_prefix(&value), None);
+    let value = encode_single(secret(), NUMBER_MAX + 1, 0, b"");
+    assert_eq!(check_prefix(secret(), &value), None);
 }

@@ -39,6 +39,8 @@ pub enum State {
 pub struct Value {
     pub bytes: Vec<u8>,
     pub state: State,
+    /// A power cut or a test changed it.
+    pub torn: bool,
 }
 
 #[derive(Clone, Default)]
@@ -68,6 +70,14 @@ pub struct FileData {
     pub renamed: bool,
     pub pending: Vec<(usize, Vec<u8>)>,
     pub orphaned: Vec<(usize, Vec<u8>)>,
+}
+
+impl FileData {
+    /// The folder was synced: what it is now it will be.
+    pub fn make_durable(&mut self) {
+        self.durable = self.current.clone();
+        self.renamed = false;
+    }
 }
 
 pub fn crashed() -> DiskError {

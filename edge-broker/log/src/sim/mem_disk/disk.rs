@@ -6,7 +6,7 @@ use super::MemDisk;
 use super::closed::MemClosed;
 use super::contents::{FileData, SliceData, SyncOutcome, overwrite};
 use super::slice::MemSlice;
-use crate::{Disk, DiskError};
+use crate::{Disk, DiskError, secret};
 
 impl Disk for MemDisk {
     type Slice = MemSlice;
@@ -17,7 +17,7 @@ impl Disk for MemDisk {
         Ok(self.slices())
     }
 
-    fn create_slice(&self, number: u64) -> Result<MemSlice, DiskError> {
+    fn create_slice(&self, number: u64, secret_file: &[u8]) -> Result<MemSlice, DiskError> {
         let mut contents = self.live()?;
         contents.step()?;
         contents.take_room(SLICE_OVERHEAD_BYTES)?;
@@ -29,8 +29,18 @@ impl Disk for MemDisk {
         contents.forget_slice(number);
         contents.ghosts.remove(&number);
         contents.slices.insert(number, slice);
+        let name = secret::file(number);
+        let file = FileData {
+            current: Some(secret_file.to_vec()),
+            renamed: true,
+            ..FileData::default()
+        };
+        contents.files.insert(name.clone(), file);
         match contents.sync_outcome()? {
-            SyncOutcome::Works => contents.slice(number)?.created = true,
+            SyncOutcome::Works => {
+                contents.slice(number)?.created = true;
+                contents.file(&name)?.make_durable();
+            }
             SyncOutcome::Lies => {}
             SyncOutcome::Fails => {
                 contents.slices.remove(&number);
@@ -133,9 +143,7 @@ impl Disk for MemDisk {
             SyncOutcome::Fails => Err(sync_failed(&format!("{name}'s folder"))),
             SyncOutcome::Lies => Ok(()),
             SyncOutcome::Works => {
-                let file = contents.file(name)?;
-                file.durable = file.current.clone();
-                file.renamed = false;
+                contents.file(name)?.make_durable();
                 Ok(())
             }
         }
@@ -231,8 +239,7 @@ impl Disk for MemDisk {
             .values_mut()
             .for_each(|slice| slice.created = true);
         for file in contents.files.values_mut().filter(|file| file.renamed) {
-            file.durable = file.current.clone();
-            file.renamed = false;
+            file.make_durable();
         }
         Ok(())
     }

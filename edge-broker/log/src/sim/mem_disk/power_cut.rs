@@ -67,7 +67,9 @@ fn cut_value(
         3..6 => stats.values_kept += 1,
         torn => {
             stats.values_torn += 1;
+            let whole = value.bytes.clone();
             tear(rng, &mut value.bytes, torn == 7);
+            value.torn |= value.bytes != whole;
         }
     }
 }

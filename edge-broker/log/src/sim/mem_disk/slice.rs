@@ -4,7 +4,7 @@
 
 use super::MemDisk;
 use super::contents::{SliceData, State, SyncOutcome, Value};
-use crate::{Disk, DiskError, Slice, VALUE_BYTES_MAX, value};
+use crate::{Disk, DiskError, Slice, VALUE_BYTES_MAX};
 
 /// A slice of a [`MemDisk`].
 pub struct MemSlice {
@@ -31,10 +31,13 @@ impl Slice for MemSlice {
             let value = Value {
                 bytes: value.to_vec(),
                 state: State::Pending,
+                torn: false,
             };
             let old = slice.values.insert(key, value);
-            let whole = old.is_some_and(|old| value::check_prefix(&old.bytes).is_some());
-            assert!(!whole, "slices are insert-only, write: {sequence}");
+            assert!(
+                old.is_none_or(|old| old.torn),
+                "slices are insert-only, write: {sequence}"
+            );
         }
         Ok(())
     }

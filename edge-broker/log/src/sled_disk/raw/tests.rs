@@ -5,19 +5,32 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::*;
+use crate::secret::Secret;
+use crate::value::{VALUE_HEAD_BYTES, encode_single};
 
 /// A file of values of 7,000 bytes and a short one that ends it at `len`; returns how many.
 fn file(path: &Path, len: usize) -> u64 {
     const LAST_BYTES: usize = 50;
+    let secret = Secret::default();
     let mut bytes = Vec::new();
     let mut sequence = 0;
     while bytes.len() + 7000 + LAST_BYTES < len {
         sequence += 1;
-        bytes.extend(value::encode_single(sequence, 0, &[7; 7000 - 24]));
+        bytes.extend(encode_single(
+            secret,
+            sequence,
+            0,
+            &[7; 7000 - VALUE_HEAD_BYTES],
+        ));
     }
     sequence += 1;
     bytes.resize(len - LAST_BYTES, 0);
-    bytes.extend(value::encode_single(sequence, 0, &[8; LAST_BYTES - 24]));
+    bytes.extend(encode_single(
+        secret,
+        sequence,
+        0,
+        &[8; LAST_BYTES - VALUE_HEAD_BYTES],
+    ));
     fs::write(path.join("db"), bytes).unwrap();
     sequence
 }
@@ -34,7 +47,7 @@ fn values_at_the_very_end_are_found_wherever_the_file_ends() {
         let slice = SledFile::open(dir.path()).unwrap();
         slice
             .find_values(Unreadable::IsError, &mut |_, bytes| {
-                let head = value::check_prefix(bytes);
+                let head = value::check_prefix(Secret::default(), bytes);
                 found.extend(head.map(|head| head.sequence));
                 head.map_or(0, |head| head.value_bytes())
             })
