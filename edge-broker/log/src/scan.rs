@@ -16,7 +16,7 @@ use crate::identity::Mark;
 use crate::secret::Secret;
 use crate::slice_index::FramePlace;
 use crate::value::{self, Envelope, NUMBER_MAX, Stored, Value, Values};
-use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable, VALUE_BYTES_MAX};
+use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable, VALUE_BYTES_MAX, copy};
 
 /// What every slice begins with, under write sequence 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +122,8 @@ pub struct Meta {
 /// A slice, looked through without opening it.
 #[derive(Debug, Default)]
 pub struct Scanned {
-    /// `None` in a slice that was created ahead and not used yet, or whose header is damaged.
+    /// `None` in a slice that was created ahead and not used yet, or whose header is damaged. A
+    /// copy has another beside it, which counts.
     pub header: Option<SliceHeader>,
     /// Whole frames in write order.
     pub frames: Vec<Meta>,
@@ -224,8 +225,18 @@ pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, D
     slice.find_values(Unreadable::IsZero, &mut |place, bytes| {
         scanned.find(secret, place, bytes)
     })?;
-    let header = scanned.salvage(&slice).get(0, 0)?;
-    scanned.header = header.as_ref().and_then(SliceHeader::of);
+    let own = match scanned.salvage(&slice).get(0, 0) {
+        Ok(value) => value.as_ref().and_then(SliceHeader::of),
+        Err(DiskError::Damaged(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let copied = copy::load_header(disk, secret, number);
+    // A copy may hold what several incarnations of the store wrote.
+    let writer = match &copied {
+        Some(_) => None,
+        None => own.as_ref().map(|header| header.store_id),
+    };
+    scanned.header = copied.or(own);
     let firsts = scanned
         .places
         .keys()
@@ -233,6 +244,9 @@ pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, D
     let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();
     for sequence in sequences {
         match scanned.read_from(&slice, sequence) {
+            Ok(found) if writer.is_some_and(|id| id != found.envelope.store_id) => {
+                log::warn!("slice {number} holds a write of another store: {sequence}");
+            }
             Ok(found) => scanned.frames.push(found.meta()),
             Err(DiskError::Damaged(_)) => {}
             Err(error) => return Err(error),

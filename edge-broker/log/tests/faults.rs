@@ -237,11 +237,47 @@ fn a_missing_identity_beside_slices_begins_a_new_incarnation() {
     drop(store);
     let disk = disk.restarted();
     assert!(disk.damage_file("identity", false));
-    let (store, recovery) = open(&disk);
+    let (mut store, recovery) = open(&disk);
     assert_eq!(recovery.previous_store_id, Some(0));
     assert_ne!(recovery.store_id, first.store_id);
     assert_eq!(recovery.hard_state.term, 2);
     assert_eq!(offsets(&store, 0), [0, 1, 2]);
+    append(&mut store, 4..6, 100);
+    drop(store);
+    let (store, again) = open(&disk.restarted());
+    assert!(again.lost.is_empty(), "{again:?}");
+    assert_eq!(again.store_id, recovery.store_id);
+    assert_eq!(offsets(&store, 0), [0, 1, 2, 3, 4]);
+}
+
+/// All writes of a slice name the store that its header names; another is not ours.
+#[test]
+fn a_new_incarnation_writes_to_a_slice_of_its_own() {
+    let disk = MemDisk::new(3);
+    let (mut store, first) = open(&disk);
+    append(&mut store, 1..31, 8000);
+    maintain(&mut store, &disk);
+    let slices = store.usage().slices;
+    drop(store);
+    // The oldest slice loses a write, the newest is whole.
+    let disk = disk.restarted();
+    let number = slices[0].number;
+    assert!(disk.damage_file(&format!("slices/{number}/index"), false));
+    assert!(disk.corrupt_value(number));
+    let (mut store, recovery) = open(&disk);
+    assert_eq!(
+        recovery.previous_store_id,
+        Some(first.store_id),
+        "{recovery:?}"
+    );
+    append(&mut store, 31..33, 100);
+    let newest = store.usage().slices.pop().unwrap();
+    assert_eq!((newest.first_index, newest.last_index), (31, 32));
+    drop(store);
+    let (store, again) = open(&disk.restarted());
+    assert!(again.lost.is_empty(), "{again:?}");
+    assert_eq!(again.last_index, 32);
+    assert_eq!(offsets(&store, 28), [28, 29, 30, 31]);
 }
 
 /// Every value is told from a client's bytes by the store's secret, which the identity file holds.

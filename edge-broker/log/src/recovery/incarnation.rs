@@ -20,10 +20,15 @@ impl<D: Disk> Recovering<D> {
         }
     }
 
+    /// Whether a new incarnation begins.
+    pub(super) fn is_renewed(&self) -> bool {
+        self.begun && (self.known.is_none() || !self.lost.is_empty())
+    }
+
     /// The identity to go on with, and the store id before it if this is a new incarnation.
     pub(super) fn incarnation(&self, catalog: &Catalog, last_crc: u32) -> (Identity, Option<u64>) {
         let known = self.known.unwrap_or_default();
-        let renewed = self.begun && (self.known.is_none() || !self.lost.is_empty());
+        let renewed = self.is_renewed();
         let mut hard_state = self.hard_state(known.hard_state, catalog);
         let mut store_id = known.store_id;
         if renewed {

@@ -125,7 +125,6 @@ fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskEr
         log::error!("slice {number} was not written by this store, moving it aside");
         damaged = true;
     }
-    scanned.header = copy::load_header(disk, secret, number).or(scanned.header);
     if let Some(mark) = poisoned_at {
         scanned.frames.retain(|frame| frame.sequence <= mark);
     }

@@ -22,7 +22,8 @@ use crate::value::Values;
 use crate::{Disk, DiskError, Slice};
 
 impl<D: Disk> Recovering<D> {
-    /// Takes all slices in; the newest is gone on with, unless a tail is to be copied first.
+    /// Takes all slices in; the newest is gone on with, unless a tail is to be copied first, or a
+    /// new incarnation begins: all of a slice has one store id.
     pub(super) fn rebuild(&mut self, pieces: Vec<Piece>) -> Built<D> {
         let mut built = Built {
             catalog: Catalog::default(),
@@ -34,7 +35,7 @@ impl<D: Disk> Recovering<D> {
         };
         let newest = pieces.iter().rposition(|piece| !piece.is_empty());
         for (at, piece) in pieces.into_iter().enumerate() {
-            let may_go_on = Some(at) == newest && self.tail.is_empty();
+            let may_go_on = Some(at) == newest && self.tail.is_empty() && !self.is_renewed();
             self.take(&mut built, piece, may_go_on);
         }
         built

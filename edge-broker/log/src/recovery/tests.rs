@@ -72,7 +72,8 @@ fn put_slice(disk: &MemDisk, number_of: u64, rng: &mut fastrand::Rng, identity: 
     sequences.sort_unstable();
     sequences.dedup();
     for sequence in sequences {
-        let envelope = envelope(rng, store_id);
+        let other = u64::from(rng.u8(..5) == 0);
+        let envelope = envelope(rng, store_id.wrapping_add(other));
         let mut payload = Vec::new();
         envelope.put(&mut payload);
         payload.resize(ENVELOPE_BYTES + envelope.data_bytes.min(20) as usize, 7);
@@ -80,6 +81,45 @@ fn put_slice(disk: &MemDisk, number_of: u64, rng: &mut fastrand::Rng, identity: 
         slice.put(sequence, &value).unwrap();
     }
     slice.sync().unwrap();
+}
+
+/// Puts a write behind the durable ones of a store, named by some store.
+fn put_next(disk: &MemDisk, identity: Identity, store_id: u64) {
+    let envelope = Envelope {
+        kind: EntryKind::Normal,
+        flags: 0,
+        data_bytes: 4,
+        index: 4,
+        term: 1,
+        previous: 3,
+        durable: 3,
+        store_id,
+    };
+    let mut values = Vec::new();
+    value::encode(&mut values, identity.secret, 4, &envelope, b"ours");
+    let slice = disk.open_slice(disk.slices()[0]).unwrap();
+    slice.put(4, &values).unwrap();
+    slice.sync().unwrap();
+}
+
+#[test]
+fn a_write_of_another_store_does_not_count() {
+    for is_ours in [true, false] {
+        let disk = MemDisk::new(1);
+        let (mut store, _) = Store::open(disk.clone(), config()).unwrap();
+        for index in 1..4 {
+            store.persist(&[entry(index)], None, false).unwrap();
+        }
+        let identity = store.identity.current();
+        drop(store);
+        let disk = disk.restarted();
+        put_next(&disk, identity, identity.store_id + u64::from(!is_ours));
+        let (store, recovery) = Store::open(disk, config()).unwrap();
+        assert_eq!(recovery.last_index, 3 + u64::from(is_ours));
+        assert!(recovery.lost.is_empty(), "{recovery:?}");
+        let found = store.reader().entries(1, 9, usize::MAX).unwrap();
+        assert!(found.into_iter().eq((1..=recovery.last_index).map(entry)));
+    }
 }
 
 /// Found by a review: a write with the highest sequence there is ended every start of the store,
