@@ -169,8 +169,7 @@ impl Packer<'_> {
     fn merge_to(&mut self, batches: &[RecordBatch], bytes_max: usize) {
         let merged = self
             .merger
-            .merge(batches, bytes_max, DECOMPRESSED_BYTES_MAX)
-            .unwrap_or_else(|_| batches.to_vec());
+            .merge(batches, bytes_max, DECOMPRESSED_BYTES_MAX);
         let mut sources = batches.iter();
         for batch in merged {
             let mut runs = Vec::new();

@@ -141,7 +141,7 @@ fn merges(kind: &str, records: &[Record]) {
     ] {
         let batches = batches(records, size, from);
         let mut merger = Merger::new(to);
-        let merge = |merger: &mut Merger| merger.merge(&batches, 1 << 20, CAP).unwrap();
+        let merge = |merger: &mut Merger| merger.merge(&batches, 1 << 20, CAP);
         let before: usize = batches.iter().map(|batch| batch.bytes().len()).sum();
         let after: usize = merge(&mut merger)
             .iter()

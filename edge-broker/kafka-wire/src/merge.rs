@@ -17,15 +17,13 @@ use crate::records::RecordViews;
 use crate::{BATCH_HEADER_BYTES, BatchBuilder, BatchError, BatchHeader, Compression, RecordBatch};
 
 /// Merges neighbouring batches of one partition; see [`Merger::merge`].
-///
-/// # Errors
-/// None today; see there.
+#[must_use]
 pub fn merge(
     batches: &[RecordBatch],
     compression: Compression,
     bytes_max: usize,
     decompressed_bytes_max: usize,
-) -> Result<Vec<RecordBatch>, BatchError> {
+) -> Vec<RecordBatch> {
     Merger::new(compression).merge(batches, bytes_max, decompressed_bytes_max)
 }
 
@@ -70,15 +68,13 @@ impl Merger {
     /// judges that batch and not its neighbours too. Sources are not checked against their CRC,
     /// the log did that when it read them. Control batches pass; to leave them out is the
     /// caller's part.
-    ///
-    /// # Errors
-    /// None today; the result leaves room for limits that must refuse.
+    #[must_use]
     pub fn merge(
         &mut self,
         batches: &[RecordBatch],
         bytes_max: usize,
         decompressed_bytes_max: usize,
-    ) -> Result<Vec<RecordBatch>, BatchError> {
+    ) -> Vec<RecordBatch> {
         let mut merged = Vec::new();
         for batch in batches {
             let header = batch.header();
@@ -98,7 +94,7 @@ impl Merger {
             }
         }
         self.finish_run(&mut merged);
-        Ok(merged)
+        merged
     }
 
     /// Moves the records of `batch` into the run, or leaves the run as it was and says `false`.
