@@ -18,7 +18,7 @@ pub(crate) fn cause_of(refused: &Refused) -> LossCause {
         Refused::Full { .. } | Refused::Poisoned { .. } | Refused::ReadOnly => {
             LossCause::StorageFull
         }
-        Refused::UnknownTopic | Refused::Invalid(_) => LossCause::QueueLimit,
+        Refused::UnknownTopic => LossCause::QueueLimit,
         Refused::NotLeader | Refused::Unknown | Refused::Stopping => LossCause::QosZeroOverload,
     }
 }

@@ -208,7 +208,7 @@ fn said(pkid: u16, qos: QoS, refused: &Refused) -> Spent {
             reason: Reason::PACKET_TOO_LARGE,
             what: "the message is larger than max.message.bytes of its topic",
         },
-        Refused::UnknownTopic | Refused::Invalid(_) => Spent::Never {
+        Refused::UnknownTopic => Spent::Never {
             pkid,
             qos,
             reason: Reason::NOT_AUTHORIZED,

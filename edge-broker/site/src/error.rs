@@ -26,8 +26,6 @@ pub enum Refused {
         /// Size allowed.
         bytes_max: usize,
     },
-    /// A batch that cannot be stored: wrong format, codec or CRC.
-    Invalid(&'static str),
     /// This gateway does not lead the site (now).
     NotLeader,
     /// Leadership was lost while the records were under way: they may or may not be there.
@@ -42,7 +40,7 @@ impl Refused {
         match self {
             Refused::Full { .. } | Refused::Poisoned { .. } | Refused::ReadOnly => true,
             Refused::NotLeader | Refused::Unknown | Refused::Stopping => true,
-            Refused::UnknownTopic | Refused::TooLarge { .. } | Refused::Invalid(_) => false,
+            Refused::UnknownTopic | Refused::TooLarge { .. } => false,
         }
     }
 }
@@ -70,7 +68,6 @@ impl fmt::Display for Refused {
                 f,
                 "too large, send less at once or raise max.message.bytes (max {bytes_max}): {bytes}"
             ),
-            Refused::Invalid(what) => write!(f, "batch cannot be stored: {what}"),
             Refused::NotLeader => f.write_str("this gateway does not lead the site; send it again"),
             Refused::Unknown => {
                 f.write_str("leadership was lost under way, outcome unknown; send it again")

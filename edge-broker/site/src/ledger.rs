@@ -16,7 +16,7 @@ pub enum LossCause {
     QosZeroOverload,
     /// A limit of a queue, of a session, of the number of topics.
     QueueLimit,
-    /// Message expiry.
+    /// Message expiry. Nothing expires a message yet; its place in the stored form is taken.
     Expired,
     /// The disk lost it below the durable mark.
     DiskLoss,

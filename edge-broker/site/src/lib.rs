@@ -10,8 +10,6 @@
 //! [`Site`] is the thin shell around it: two threads and a handle that every door clones.
 //! Bytes on disk are left to `edge-log`, formats of records to `kafka-wire`.
 
-#![allow(dead_code)] // until the simulation lands
-
 mod append;
 mod bell;
 mod clock;

@@ -71,10 +71,6 @@ impl Recent {
         self.bytes
     }
 
-    pub fn set_committed(&mut self, index: u64) {
-        self.committed = self.committed.max(index);
-    }
-
     pub fn committed(&self) -> u64 {
         self.committed
     }

@@ -279,7 +279,6 @@ impl SiteLoop {
                 free_bytes_min: self.shared.config.store.free_bytes_min,
                 slices: usage.slices.len(),
                 oldest_ms: usage.slices.first().map(|slice| slice.max_timestamp_ms),
-                refusing: !core.is_ready(),
             },
             wear: WearStatus {
                 gb_per_day_max: self.shared.config.wear_gb_per_day,

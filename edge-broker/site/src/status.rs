@@ -98,8 +98,6 @@ pub struct StorageStatus {
     pub slices: usize,
     /// Site time of the oldest record.
     pub oldest_ms: Option<i64>,
-    /// Whether appends are refused for lack of room.
-    pub refusing: bool,
 }
 
 /// Device writes.

@@ -138,13 +138,6 @@ impl<T> SiteCore<T> {
         self.advance(now);
     }
 
-    /// A gateway could not be reached.
-    pub fn handle_unreachable(&mut self, id: u64) {
-        if let Some(raw) = &mut self.raw {
-            raw.report_unreachable(id);
-        }
-    }
-
     /// Keeps away what the raft crate would answer with a panic or by forwarding.
     fn is_safe(&self, message: &mut Message) -> bool {
         let Some(raw) = &self.raw else { return false };
