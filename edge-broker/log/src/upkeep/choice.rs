@@ -1,0 +1,116 @@
+//! Which job is next: what is most urgent of what may be tried now.
+//!
+//! Called by `upkeep` whenever no job is under way. What retention takes is in `retention`, what
+//! compaction reads in `compaction`.
+
+use super::source;
+use crate::catalog::SliceEntry;
+use crate::jobs::{Job, Kind, Source};
+use crate::{Disk, Store};
+
+/// The next slice is created once this share of the newest one is used, in percent.
+const PREPARE_AT_PERCENT: u64 = 25;
+
+impl<D: Disk> Store<D> {
+    /// What is most urgent of what may be tried now.
+    pub(super) fn choose(&mut self, now_ms: u64) -> Option<Job> {
+        if let Some(checkpoint) = self.upkeep.checkpoint.take() {
+            return Some(Job::Checkpoint(checkpoint));
+        }
+        if self.identity.sync_is_due(now_ms) && !self.identity.is_failed() {
+            self.identity.begin_sync();
+            return Some(Job::SyncIdentity);
+        }
+        if self.upkeep.may(Kind::Prepare, now_ms) && self.next_slice_is_due() {
+            return Some(Job::Prepare {
+                number: self.take_number(),
+            });
+        }
+        // The end of the log that waits to be copied lies in slices that do not list it: neither
+        // sealed nor copied without it they could give it back.
+        let settled = self.tail.is_empty();
+        if settled && let Some(job) = self.close_slice(now_ms) {
+            return Some(job);
+        }
+        if settled && self.upkeep.stale {
+            self.upkeep.stale = false;
+            self.drop_dead();
+        }
+        let job = self.get_rid(now_ms);
+        job.or_else(|| {
+            let may = settled && self.upkeep.may(Kind::Rewrite, now_ms);
+            may.then(|| self.rewriting(now_ms)).flatten()
+        })
+    }
+
+    /// Retention and compaction take turns.
+    fn rewriting(&mut self, now_ms: u64) -> Option<Job> {
+        self.upkeep.compaction_first = !self.upkeep.compaction_first;
+        if self.upkeep.compaction_first
+            && let Some(job) = self.next_compaction(now_ms)
+        {
+            return Some(job);
+        }
+        if let Some(job) = self.mostly_dead() {
+            self.upkeep.compacting.disturb();
+            return Some(job);
+        }
+        self.next_compaction(now_ms)
+    }
+
+    /// Copies a slice that is not to be trusted, or seals one that was filled.
+    fn close_slice(&mut self, now_ms: u64) -> Option<Job> {
+        if self.upkeep.may(Kind::Rescue, now_ms)
+            && let Some(source) = self.untrusted()
+        {
+            return Some(Job::Rescue {
+                source,
+                number: self.take_number(),
+            });
+        }
+        let may = self.upkeep.may(Kind::Seal, now_ms);
+        may.then(|| self.unsealed()).flatten()
+    }
+
+    /// A store that has just filled one slice may fill the next before the old one is sealed, so
+    /// then the one after it comes first.
+    fn next_slice_is_due(&self) -> bool {
+        let Some(active) = self.active.as_ref().filter(|_| self.next.is_none()) else {
+            return false;
+        };
+        let used_percent = active.stored_bytes * 100 / self.config.slice_bytes;
+        let catalog = self.shared.catalog();
+        used_percent >= PREPARE_AT_PERCENT || catalog.slices().any(|e| self.to_seal(e))
+    }
+
+    /// A slice that is damaged or poisoned; it is not written from then on.
+    fn untrusted(&mut self) -> Option<Source> {
+        let catalog = self.shared.catalog();
+        let number = catalog
+            .slices()
+            .find(|entry| !entry.trusted() && !self.stands_for_gone(entry))?
+            .number;
+        let source = source(&catalog, number);
+        drop(catalog);
+        self.active.take_if(|active| active.number == number);
+        source
+    }
+
+    /// Filled, and not closed for good yet.
+    fn to_seal(&self, entry: &SliceEntry) -> bool {
+        let active = self.active.as_ref().map(|active| active.number);
+        !entry.sealed() && Some(entry.number) != active
+    }
+
+    fn unsealed(&self) -> Option<Job> {
+        let catalog = self.shared.catalog();
+        let entry = catalog.slices().find(|e| self.to_seal(e) && e.trusted())?;
+        let index = entry.live.clone()?;
+        let summary = Box::new(entry.summary.clone());
+        Some(Job::Seal {
+            number: entry.number,
+            summary,
+            index: Box::new(index),
+        })
+    }
+}

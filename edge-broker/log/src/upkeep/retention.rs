@@ -1,0 +1,148 @@
+//! What retention takes: slices all of whose records are dead, and what is dead of others.
+//!
+//! Which records are dead the site says, by the start of each partition. Slices that raft still
+//! needs, and those that a start would miss, are left alone. Called when a job is chosen.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::gone::take_out;
+use super::source;
+use crate::catalog::{Catalog, SliceEntry};
+use crate::jobs::Job;
+use crate::{Disk, Store};
+
+/// Mostly dead slices are rewritten from this use of the store's limit on, in percent.
+const REWRITE_AT_PERCENT: u64 = 60;
+
+/// A slice is mostly dead when less than this share of it lives, in percent.
+const MOSTLY_DEAD_PERCENT: u64 = 25;
+
+impl<D: Disk> Store<D> {
+    /// Takes slices out of the catalog all of whose records are dead.
+    pub(super) fn drop_dead(&mut self) {
+        let Some(starts) = self.starts.as_ref() else {
+            return;
+        };
+        let mut catalog = self.shared.catalog_mut();
+        let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
+        let live = catalog.live_bytes(starts);
+        let spare = self.spare_numbers(&catalog);
+        let is_dead = |entry: &&SliceEntry| {
+            let is_kept = kept.contains(&entry.number) || !spare.contains(&entry.number);
+            !is_kept && live.get(&entry.number).is_none_or(|l| l.live == 0)
+        };
+        let dead: Vec<u64> = catalog
+            .slices()
+            .filter(is_dead)
+            .map(|entry| entry.number)
+            .collect();
+        // From the end, so that each one knows what it voided in those before it.
+        let mut gone = Vec::with_capacity(dead.len());
+        for number in dead.into_iter().rev() {
+            raise_first_index(&mut catalog, number);
+            gone.extend(take_out(&mut catalog, number, false));
+            self.upkeep.report.dropped += 1;
+        }
+        self.upkeep.gone.extend(gone.into_iter().rev());
+    }
+
+    /// Slices that a start would not miss. It takes a missing one for one that retention took
+    /// only behind a sealed one; and what a slice voids in one that is not sealed is noted nowhere
+    /// else.
+    pub(crate) fn spare_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
+        let mut spare = BTreeSet::new();
+        let mut behind_sealed = true;
+        let mut unsealed_to = 0;
+        for entry in catalog.slices() {
+            let voids_sealed = entry.summary.voids_from > unsealed_to;
+            if behind_sealed && voids_sealed && !self.stands_for_gone(entry) {
+                spare.insert(entry.number);
+            }
+            behind_sealed = entry.sealed();
+            if !behind_sealed {
+                unsealed_to = unsealed_to.max(entry.summary.last_index);
+            }
+        }
+        spare
+    }
+
+    /// Neighbouring slices that are mostly dead, together no more than one slice.
+    pub(super) fn mostly_dead(&mut self) -> Option<Job> {
+        let starts = self.starts.as_ref()?;
+        let full = self.room.bytes_used() * 100 / self.config.bytes_max.max(1);
+        if full < REWRITE_AT_PERCENT && !self.room.filesystem_full() {
+            return None;
+        }
+        let catalog = self.shared.catalog();
+        let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
+        let spare = self.spare_numbers(&catalog);
+        let live = catalog.live_bytes(starts);
+        let mut group: Vec<u64> = Vec::new();
+        let mut bytes = 0;
+        for entry in catalog.slices() {
+            let of = live.get(&entry.number).copied().unwrap_or_default();
+            // By what its files take: control entries and voided frames go too.
+            let dead = of.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
+            let fits = bytes + of.live <= self.config.slice_bytes;
+            let may = spare.contains(&entry.number) && !kept.contains(&entry.number);
+            if dead && fits && may && entry.trusted() {
+                bytes += of.live;
+                group.push(entry.number);
+            } else if !group.is_empty() {
+                break;
+            }
+        }
+        // One that was rewritten already gains nothing by itself.
+        let again = |number: &u64| catalog.get(*number).is_some_and(|e| e.summary.reduced);
+        if group.is_empty() || group.len() == 1 && again(&group[0]) {
+            return None;
+        }
+        let sources = group
+            .iter()
+            .filter_map(|number| source(&catalog, *number))
+            .collect();
+        let starts = Arc::new(starts.clone());
+        drop(catalog);
+        Some(Job::Rewrite {
+            sources,
+            number: self.take_number(),
+            starts,
+            filter: None,
+        })
+    }
+
+    pub(crate) fn kept_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
+        kept_numbers(catalog, &self.config, self.checkpoint_index)
+    }
+}
+
+/// The entries of a slice are no longer raft's.
+pub fn raise_first_index(catalog: &mut Catalog, number: u64) {
+    let entry = catalog.get(number).filter(|entry| !entry.summary.reduced);
+    let next = entry.map_or(0, |entry| entry.last_index() + 1);
+    catalog.first_index = catalog.first_index.max(next);
+}
+
+/// Slices that retention may not touch: the newest ones up to raft's window, what no checkpoint
+/// covers, what is not sealed.
+fn kept_numbers(
+    catalog: &Catalog,
+    config: &crate::StoreConfig,
+    checkpoint_index: u64,
+) -> BTreeSet<u64> {
+    let window = config.raft_window_bytes.min(config.bytes_max / 4);
+    let mut bytes = 0;
+    let mut kept = BTreeSet::new();
+    for entry in catalog.slices().rev() {
+        if bytes < window
+            || entry.last_index() > checkpoint_index
+            || !entry.sealed()
+            || kept.is_empty()
+        {
+            kept.insert(entry.number);
+        }
+        bytes += entry.file_bytes;
+    }
+    kept
+}
