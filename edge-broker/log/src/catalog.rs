@@ -382,6 +382,8 @@ impl Part {
 fn grow_part(parts: &mut Vec<Part>, slice: u64, batch: &BatchPlace) {
     match parts.last_mut() {
         Some(part) if part.slice == slice => {
+            // Less where it overwrites what came before it in this slice.
+            part.first_offset = part.first_offset.min(batch.base_offset);
             part.next_offset = batch.next_offset();
             part.bytes += u64::from(batch.len);
             part.max_timestamp_ms = part.max_timestamp_ms.max(batch.max_timestamp_ms);

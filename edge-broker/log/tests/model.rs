@@ -252,3 +252,16 @@ fn what_was_durable_is_there_and_nothing_else() {
         seeds().count()
     );
 }
+
+#[test]
+fn a_slice_tells_of_no_entry_that_was_overwritten_in_it() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = Store::open(disk, small()).unwrap();
+    for offset in [10, 5, 6] {
+        let index = if offset == 6 { 2 } else { 1 };
+        let entry = support::one_batch(index, offset, 1, 100);
+        store.persist(&[entry], None, false).unwrap();
+    }
+    let spans = &store.usage().slices[0].partitions;
+    assert_eq!((spans[0].first_offset, spans[0].next_offset), (5, 7));
+}

@@ -95,12 +95,17 @@ struct Part<'a> {
     next_offset: i64,
 }
 
+/// Not all of it was overwritten by later slices.
+fn is_valid(slice: &SliceInfo) -> bool {
+    slice.first_index <= slice.last_index
+}
+
 /// Where parts really end whose slices count offsets that a later slice overwrote: those belong
 /// to younger records, or to records that are still to come.
 fn ends_of_overwritten(situation: &Situation<'_>) -> HashMap<(u64, TopicPartition), i64> {
     let mut ends = HashMap::new();
     let mut next: HashMap<TopicPartition, i64> = HashMap::new();
-    for slice in situation.usage.slices.iter().rev() {
+    for slice in situation.usage.slices.iter().rev().filter(|s| is_valid(s)) {
         for span in &slice.partitions {
             let tp = span.partition;
             let Some(marks) = situation.state.partition(tp) else {
@@ -120,7 +125,8 @@ impl<'a> Planner<'a> {
     /// Of all closed slices, oldest first.
     fn parts(&self) -> impl Iterator<Item = Part<'a>> {
         let usage = self.situation.usage;
-        let closed = usage.slices.iter().filter(|slice| slice.sealed);
+        let slices = usage.slices.iter();
+        let closed = slices.filter(|slice| slice.sealed && is_valid(slice));
         closed.flat_map(|slice| {
             slice.partitions.iter().map(|span| {
                 let end = self.ends.get(&(slice.number, span.partition));

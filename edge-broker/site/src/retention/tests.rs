@@ -273,3 +273,13 @@ fn what_is_compacted_expires_only_where_it_is_said() {
         [(2, 200, Some(LossCause::Retention))]
     );
 }
+
+#[test]
+fn a_slice_that_was_overwritten_whole_says_nothing() {
+    let (state, mut usage) = world(&[9, 8, 1]);
+    // It promised offsets that its partition never had in the end.
+    usage.slices[1].last_index = usage.slices[1].first_index - 1;
+    usage.slices[1].partitions[0].first_offset = 50;
+    let lost = Some(LossCause::Retention);
+    assert_eq!(moves(&state, &usage), [(1, 100, lost), (2, 100, lost)]);
+}
