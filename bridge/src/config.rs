@@ -110,14 +110,15 @@ pub struct RouteConfig {
     /// `memory` or `disk`.
     #[serde(deserialize_with = "ack_level")]
     pub ack: AckLevel,
-    /// Whether the topic goes to the central cluster.
-    pub forward: bool,
+    /// Whether the topic goes to the central cluster. `None`, like for the next two: as the topic
+    /// has it, so that `topic set` decides.
+    pub forward: Option<bool>,
     /// `normal` or `high`.
     #[serde(deserialize_with = "priority")]
-    pub priority: Priority,
+    pub priority: Option<Priority>,
     /// `inherit`, `drop-oldest` or `refuse`.
     #[serde(deserialize_with = "when_full")]
-    pub when_full: TopicWhenFull,
+    pub when_full: Option<TopicWhenFull>,
 }
 
 impl Default for RouteConfig {
@@ -127,9 +128,9 @@ impl Default for RouteConfig {
             topic: "mqtt".to_owned(),
             key: "{mqtt_topic}".to_owned(),
             ack: AckLevel::Disk,
-            forward: true,
-            priority: Priority::Normal,
-            when_full: TopicWhenFull::Inherit,
+            forward: None,
+            priority: None,
+            when_full: None,
         }
     }
 }
@@ -191,10 +192,10 @@ fn ack_level<'de, D: Deserializer<'de>>(from: D) -> Result<AckLevel, D::Error> {
     }
 }
 
-fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<Priority, D::Error> {
+fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Priority>, D::Error> {
     match String::deserialize(from)?.as_str() {
-        "normal" => Ok(Priority::Normal),
-        "high" => Ok(Priority::High),
+        "normal" => Ok(Some(Priority::Normal)),
+        "high" => Ok(Some(Priority::High)),
         other => Err(serde::de::Error::unknown_variant(
             other,
             &["normal", "high"],
@@ -202,11 +203,11 @@ fn priority<'de, D: Deserializer<'de>>(from: D) -> Result<Priority, D::Error> {
     }
 }
 
-fn when_full<'de, D: Deserializer<'de>>(from: D) -> Result<TopicWhenFull, D::Error> {
+fn when_full<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TopicWhenFull>, D::Error> {
     match String::deserialize(from)?.as_str() {
-        "inherit" => Ok(TopicWhenFull::Inherit),
-        "drop-oldest" => Ok(TopicWhenFull::DropOldest),
-        "refuse" => Ok(TopicWhenFull::Refuse),
+        "inherit" => Ok(Some(TopicWhenFull::Inherit)),
+        "drop-oldest" => Ok(Some(TopicWhenFull::DropOldest)),
+        "refuse" => Ok(Some(TopicWhenFull::Refuse)),
         other => {
             let names = &["inherit", "drop-oldest", "refuse"];
             Err(serde::de::Error::unknown_variant(other, names))

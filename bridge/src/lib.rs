@@ -43,6 +43,7 @@ use smol::{Async, Task};
 pub use config::{Anonymous, BridgeConfig, ListenerConfig, MqttConfig, RouteConfig};
 pub use error::StartError;
 pub use publish::Published;
+pub use routes::RouteSetting;
 pub use stats::BridgeStats;
 
 use codec::packet::{Publish, PublishProperties, QoS};
@@ -119,12 +120,8 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
 /// Topics that the routes name are there from the start; one that cannot be is no reason not
 /// to start, it is tried again with its first message.
 async fn create_topics(hub: &Hub) {
-    for (name, settings) in hub.routes.fixed_topics() {
-        let created = match hub.site.ensure_topic(&name).await {
-            Ok(topic) => hub.apply_settings(topic, settings).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = created {
+    for name in hub.routes.fixed_topics() {
+        if let Err(error) = hub.prepare_topic(name).await {
             log::warn!("topic {name} of a route is not there yet: {error}");
         }
     }
@@ -154,6 +151,12 @@ impl Bridge {
             retained: lock(&self.hub.retained).len() as u64,
             ..self.hub.counters.snapshot()
         }
+    }
+
+    /// What the configuration says about a setting of a topic; `None` = the topic decides.
+    pub fn route_setting(&self, topic: &str, setting: &str) -> Option<RouteSetting> {
+        let settings = self.hub.routes.settings_of(topic)?;
+        settings.get(setting).cloned()
     }
 
     /// Stores a QoS 1 message as if a client had published it; returns when it is stored.

@@ -6,23 +6,28 @@
 //!
 //! Pure; which topics exist and what their ids are is the caller's business.
 
+mod settings;
 mod template;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use bytes::Bytes;
-use edge_site::{AckLevel, Priority, TopicConfig, TopicWhenFull, check_topic_name};
+use edge_site::{AckLevel, check_topic_name};
 
 use crate::codec::topic::{check_filter, shared};
 use crate::config::RouteConfig;
 use crate::error::StartError;
+pub use settings::RouteSetting;
+pub(crate) use settings::TopicSettings;
 use template::{Template, Values};
 
 /// All routes, compiled; the built-in one is last.
 pub(crate) struct Routes {
     site: Bytes,
     routes: Vec<Route>,
+    /// What they say about their topics.
+    settings: HashMap<String, TopicSettings>,
 }
 
 /// One route.
@@ -31,45 +36,12 @@ pub(crate) struct Route {
     topic: Template,
     key: Template,
     pub(crate) ack: AckLevel,
-    pub(crate) settings: TopicSettings,
-}
-
-/// What routes say about a topic; routes with the same topic have to agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TopicSettings {
-    pub(crate) forward: bool,
-    pub(crate) priority: Priority,
-    pub(crate) when_full: TopicWhenFull,
-}
-
-impl TopicSettings {
-    /// What a topic has now.
-    pub(crate) fn of(config: &TopicConfig) -> TopicSettings {
-        TopicSettings {
-            forward: config.forward,
-            priority: config.priority,
-            when_full: config.when_full,
-        }
-    }
-
-    /// By their names as settings of a topic.
-    pub(crate) fn to_map(self) -> BTreeMap<&'static str, String> {
-        let config = TopicConfig {
-            forward: self.forward,
-            priority: self.priority,
-            when_full: self.when_full,
-            ..TopicConfig::default()
-        };
-        let mut map = config.to_map();
-        map.retain(|name, _| matches!(*name, "edge.forward" | "edge.priority" | "edge.when_full"));
-        map
-    }
 }
 
 /// Where one MQTT topic of one client goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
-    /// Which route decided, for its level and settings.
+    /// Which route decided, for its level and the settings of its topic.
     pub(crate) route: usize,
     /// The topic of the log.
     pub(crate) topic: String,
@@ -109,17 +81,11 @@ impl Routes {
         for (at, config) in configs.iter().enumerate() {
             routes.push(compile_one(at, config)?);
         }
-        let mut builtin = RouteConfig::default();
-        // The built-in route does not contradict a configured one for the same topic.
-        if let Some(same) = configs.iter().find(|config| config.topic == builtin.topic) {
-            (builtin.forward, builtin.priority) = (same.forward, same.priority);
-            builtin.when_full = same.when_full;
-        }
-        check_conflicts(configs)?;
-        routes.push(compile_one(configs.len(), &builtin)?);
+        routes.push(compile_one(configs.len(), &RouteConfig::default())?);
         Ok(Routes {
             site: Bytes::copy_from_slice(site.as_bytes()),
             routes,
+            settings: settings::gather(configs)?,
         })
     }
 
@@ -128,12 +94,20 @@ impl Routes {
         &self.routes[index]
     }
 
-    /// Topics whose names are known without a message, with their settings.
-    pub(crate) fn fixed_topics(&self) -> BTreeMap<String, TopicSettings> {
+    /// Topics whose names are known without a message.
+    pub(crate) fn fixed_topics(&self) -> BTreeSet<&str> {
         let fixed = self.routes.iter().filter(|route| route.topic.is_fixed());
-        fixed
-            .map(|route| (route.topic.source().to_owned(), route.settings))
-            .collect()
+        fixed.map(|route| route.topic.source()).collect()
+    }
+
+    /// What routes say about a topic that they name.
+    pub(crate) fn settings_of(&self, topic: &str) -> Option<&TopicSettings> {
+        self.settings.get(topic)
+    }
+
+    /// What the routes say about the topic of a decision, which a template may have made.
+    pub(crate) fn settings_for(&self, decision: &Decision) -> Option<&TopicSettings> {
+        self.settings_of(self.routes[decision.route].topic.source())
     }
 
     /// Filters of the routes that lead to this topic; `None` where a template could, too.
@@ -269,36 +243,7 @@ fn compile_one(at: usize, config: &RouteConfig) -> Result<Route, StartError> {
         key: Template::compile(&config.key, &config.filter)
             .map_err(|allowed| StartError::config(key("key"), allowed, &config.key))?,
         ack: config.ack,
-        settings: settings(config),
     })
-}
-
-fn settings(config: &RouteConfig) -> TopicSettings {
-    TopicSettings {
-        forward: config.forward,
-        priority: config.priority,
-        when_full: config.when_full,
-    }
-}
-
-fn check_conflicts(configs: &[RouteConfig]) -> Result<(), StartError> {
-    let mut seen: HashMap<&str, &RouteConfig> = HashMap::new();
-    for config in configs {
-        let first = *seen.entry(&config.topic).or_insert(config);
-        let mut theirs = settings(first).to_map();
-        for (setting, ours) in settings(config).to_map() {
-            let theirs = theirs.remove(setting).unwrap_or_default();
-            if ours != theirs {
-                return Err(StartError::RouteConflict {
-                    topic: config.topic.clone(),
-                    setting: setting.trim_start_matches("edge."),
-                    first: Box::new((first.filter.clone(), theirs)),
-                    second: Box::new((config.filter.clone(), ours)),
-                });
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,4 +10,5 @@ mod limits;
 mod memory;
 mod retained;
 mod room;
+mod topics;
 mod will;

@@ -125,6 +125,7 @@ impl Running {
         let central = cloud_sync::start(config.central.clone(), site.clone());
         let facts = Facts {
             data: config.storage.dir.clone(),
+            config: config.source.to_string(),
             node,
             memory_bytes_max: config.memory.bytes_max,
         };

@@ -108,6 +108,37 @@ fn topics_are_created_described_changed_and_deleted() {
 }
 
 #[test]
+fn a_setting_that_a_route_names_is_not_changed_behind_its_back() {
+    let dir = scratch();
+    let routes = "[[route]]\nfilter = \"a/#\"\ntopic = \"a\"\nforward = false\n";
+    let setup = Setup::on(dir.path()).config(routes);
+    let gateway = setup.start();
+    let refused = gateway.run(&["topic", "set", "a", "edge.forward=true"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    for words in [
+        "edge.forward of a is decided by the configuration: route[0].forward = false",
+        "the route with filter \"a/#\"",
+        "take the key out",
+    ] {
+        assert!(said.contains(words), "{words:?} is missing: {said}");
+    }
+    // What no route names stays as it was set, also of the topic of the built-in route.
+    for topic in ["a", "mqtt"] {
+        gateway.ask(&["topic", "set", topic, "edge.priority=high"]);
+    }
+    gateway.ask(&["topic", "set", "mqtt", "edge.forward=false"]);
+    gateway.stop();
+    let gateway = setup.start();
+    for topic in ["a", "mqtt"] {
+        let described = gateway.ask(&["topic", "describe", topic]);
+        for setting in ["edge.forward=false", "edge.priority=high"] {
+            assert!(described.contains(setting), "{topic}: {described}");
+        }
+    }
+}
+
+#[test]
 fn publish_and_tail_meet() {
     let dir = scratch();
     let gateway = Gateway::start(dir.path());

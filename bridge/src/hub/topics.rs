@@ -1,5 +1,6 @@
 //! Where messages go: topics of the log, made when the first message for them comes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use edge_site::{Topic, TopicError};
 use super::{Hub, lock};
 use crate::connection::RetainedItem;
 use crate::retained;
-use crate::routes::{Decision, TopicSettings};
+use crate::routes::{Decision, RouteSetting, TopicSettings};
 use crate::session::Outcome;
 
 impl Hub {
@@ -33,25 +34,35 @@ impl Hub {
         if let Some(topic) = self.site.topics().get(&decision.topic) {
             return Ok(topic.clone());
         }
-        let settings = self.routes.route(decision.route).settings;
-        let topic = self.site.ensure_topic(&decision.topic).await?;
-        self.apply_settings(topic, settings).await
+        let settings = values(self.routes.settings_for(decision), |_, _| true);
+        self.site
+            .ensure_topic_with(&decision.topic, &settings)
+            .await
     }
 
-    /// Gives a topic what the routes say about it.
-    pub(crate) async fn apply_settings(
-        &self,
-        topic: Arc<Topic>,
-        settings: TopicSettings,
-    ) -> Result<Arc<Topic>, TopicError> {
-        if settings == TopicSettings::of(&topic.config) {
+    /// A topic that a route names, as the routes want it: what they leave out stays as it is.
+    pub(crate) async fn prepare_topic(&self, name: &str) -> Result<Arc<Topic>, TopicError> {
+        let settings = self.routes.settings_of(name);
+        let Some(topic) = self.site.topics().get(name).cloned() else {
+            let settings = values(settings, |_, _| true);
+            return self.site.ensure_topic_with(name, &settings).await;
+        };
+        let has = topic.config.to_map();
+        let other = values(settings, |setting, said| {
+            has.get(setting) != Some(&said.value)
+        });
+        if other.is_empty() {
             return Ok(topic);
         }
-        let settings = settings.to_map().into_iter();
-        let settings = settings
-            .map(|(name, value)| (name.to_owned(), value))
+        let changed: Vec<_> = other
+            .iter()
+            .map(|(name, to)| format!("{name}={to}"))
             .collect();
-        self.site.alter_topic(&topic.name, None, &settings).await
+        log::info!(
+            "topic {name} has {} from now on: its route says so",
+            changed.join(" ")
+        );
+        self.site.alter_topic(name, None, &other).await
     }
 
     /// The topic of retained messages, once there is one.
@@ -104,4 +115,16 @@ impl Hub {
             index.end(&item.topic, item.token, committed);
         }
     }
+}
+
+/// Some of what routes say about a topic, as the site takes it.
+fn values(
+    settings: Option<&TopicSettings>,
+    is_wanted: impl Fn(&str, &RouteSetting) -> bool,
+) -> BTreeMap<String, String> {
+    let all = settings.into_iter().flatten();
+    let wanted = all.filter(|(setting, said)| is_wanted(setting, said));
+    wanted
+        .map(|(setting, said)| ((*setting).to_owned(), said.value.clone()))
+        .collect()
 }

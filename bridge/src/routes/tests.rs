@@ -140,11 +140,11 @@ fn texts_that_make_no_name_go_to_the_built_in_route_and_say_so() {
 
 #[test]
 fn routes_that_contradict_each_other_are_refused_by_name() {
+    let mut first = route("a/#", "shared", "k");
+    first.forward = Some(true);
     let mut second = route("b/#", "shared", "k");
-    second.forward = false;
-    let error = Routes::compile("n", &[route("a/#", "shared", "k"), second])
-        .err()
-        .unwrap();
+    second.forward = Some(false);
+    let error = Routes::compile("n", &[first, second]).err().unwrap();
     let text = error.to_string();
     for word in ["\"a/#\"", "\"b/#\"", "shared", "forward", "true and false"] {
         assert!(text.contains(word), "{word} in {text}");
@@ -152,11 +152,18 @@ fn routes_that_contradict_each_other_are_refused_by_name() {
 }
 
 #[test]
-fn the_built_in_route_follows_a_configured_one_for_its_topic() {
+fn what_a_route_leaves_out_contradicts_nothing() {
     let mut configured = route("a/#", "mqtt", "k");
-    configured.forward = false;
-    let routes = Routes::compile("n", &[configured]).unwrap();
-    assert!(!routes.fixed_topics()["mqtt"].forward);
+    configured.forward = Some(false);
+    let silent = route("b/#", "mqtt", "k");
+    let routes = Routes::compile("n", &[silent, configured]).unwrap();
+    let settings = routes.settings_of("mqtt").unwrap();
+    let said = RouteSetting {
+        key: "route[1].forward".to_owned(),
+        filter: "a/#".to_owned(),
+        value: "false".to_owned(),
+    };
+    assert_eq!(settings, &[("edge.forward", said)].into());
 }
 
 #[test]

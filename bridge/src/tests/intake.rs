@@ -101,7 +101,7 @@ fn routes_decide_topic_key_and_level() {
                 filter: "alarms/+/#".to_owned(),
                 topic: "alarms.{1}".to_owned(),
                 key: "{client}".to_owned(),
-                forward: false,
+                forward: Some(false),
                 ..Default::default()
             },
             RouteConfig {
@@ -272,7 +272,7 @@ fn door_with_a_short_queue() -> Door {
         RouteConfig {
             filter: "kept/#".to_owned(),
             topic: "kept".to_owned(),
-            when_full: TopicWhenFull::Refuse,
+            when_full: Some(TopicWhenFull::Refuse),
             ..Default::default()
         },
     ];

@@ -266,7 +266,7 @@ fn full_door() -> Door {
     let mut config = Door::config();
     config.mqtt.hold_s_max = 1;
     config.routes = vec![crate::RouteConfig {
-        when_full: edge_site::TopicWhenFull::Refuse,
+        when_full: Some(edge_site::TopicWhenFull::Refuse),
         ..Default::default()
     }];
     let door = Door::on_site(tempfile::tempdir().unwrap(), site_config, config);

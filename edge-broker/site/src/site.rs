@@ -158,13 +158,20 @@ impl Site {
 
     /// The topic of that name, created with defaults if `auto_create` allows (internal: always).
     pub async fn ensure_topic(&self, name: &str) -> Result<Arc<Topic>, TopicError> {
+        self.ensure_topic_with(name, &BTreeMap::new()).await
+    }
+
+    /// The same; one that is created here has these settings from its first record on.
+    pub async fn ensure_topic_with(
+        &self,
+        name: &str,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicError> {
         if let Some(topic) = self.topics().get(name) {
             return Ok(topic.clone());
         }
-        self.topic_op(TopicOp::Ensure {
-            name: name.to_owned(),
-        })
-        .await
+        let (name, settings) = (name.to_owned(), settings.clone());
+        self.topic_op(TopicOp::Ensure { name, settings }).await
     }
 
     /// Creates a topic; committed when it returns.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bridge::RouteSetting;
 use bytes::Bytes;
 use edge_site::{
     AckLevel, AppendRequest, Appended, Header, Record, Refused as Appending, Topic, TopicError,
@@ -53,8 +54,16 @@ pub async fn create(app: &App, wanted: CreateTopic) -> Result<TopicInfo, Refused
         .map_err(|error| refuse_topic(app, error))
 }
 
-/// Changes settings of a topic.
+/// Changes settings of a topic, but none that the configuration decides at the next start.
 pub async fn set(app: &App, wanted: SetTopic) -> Result<TopicInfo, Refused> {
+    for (setting, value) in &wanted.settings {
+        match app.bridge.route_setting(&wanted.topic, setting) {
+            Some(said) if said.value != *value => {
+                return Err(decided_by_route(app, &wanted.topic, setting, &said));
+            }
+            _ => {}
+        }
+    }
     let changed = app
         .site
         .alter_topic(&wanted.topic, wanted.partitions, &wanted.settings)
@@ -62,6 +71,15 @@ pub async fn set(app: &App, wanted: SetTopic) -> Result<TopicInfo, Refused> {
     changed
         .map(|topic| described(&topic))
         .map_err(|error| refuse_topic(app, error))
+}
+
+fn decided_by_route(app: &App, topic: &str, setting: &str, said: &RouteSetting) -> Refused {
+    let RouteSetting { key, filter, value } = said;
+    let text = format!("{setting} of {topic} is decided by the configuration: {key} = {value}");
+    let place = format!("the route with filter {filter:?} in {}", app.facts.config);
+    Refused::new(StatusCode::CONFLICT, text)
+        .fix(format!("change it there and restart: {place}"))
+        .fix("or take the key out there: from the next start on topic set decides")
 }
 
 /// Deletes a topic.

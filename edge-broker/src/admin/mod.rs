@@ -54,6 +54,8 @@ const HEARTBEAT_MS_MAX: u64 = 10_000;
 pub struct Facts {
     /// Data folder.
     pub data: PathBuf,
+    /// Where the configuration was read.
+    pub config: String,
     /// This gateway's name for itself.
     pub node: String,
     /// `memory.bytes_max`.

@@ -83,11 +83,12 @@ pub fn default_of(key: &Key) -> Value {
         .unwrap_or(Value::Boolean(false))
 }
 
-/// A section's keys, each with its default.
+/// A section's keys, each with its default; without those that may be left out.
 pub fn section_defaults(section: &Section) -> Table {
     section
         .keys
         .iter()
+        .filter(|key| !key.is_optional)
         .map(|key| (key.name.to_owned(), default_of(key)))
         .collect()
 }
@@ -118,7 +119,7 @@ fn with_defaults(mut given: Table) -> Table {
 
 fn fill(table: &mut Table, section: &Section) {
     for key in section.keys {
-        if !table.contains_key(key.name) {
+        if !key.is_optional && !table.contains_key(key.name) {
             table.insert(key.name.to_owned(), default_of(key));
         }
     }

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
+use super::check::default_of;
 use super::schema::{Key, Kind, SECTIONS, Section};
 use crate::view::wrap;
 
@@ -15,7 +16,8 @@ const COMMENT_COLUMN: usize = 35;
 /// No line is longer.
 const WIDTH: usize = 100;
 
-/// Every key with its value and what it does. The result reads back as the same values.
+/// Every key with its value and what it does; one that was left out where that means something is
+/// a comment. The result reads back as the same values.
 pub fn render(values: &Table) -> String {
     let mut out = String::new();
     for section in SECTIONS {
@@ -53,12 +55,13 @@ fn write_section(out: &mut String, section: &Section, table: &Table) {
     };
     line(out, &header, section.about);
     for key in section.keys {
-        if let Some(value) = table.get(key.name) {
-            line(
-                out,
-                &format!("{} = {}", quoted(key.name), shown(key, value)),
-                key.about,
-            );
+        let text = |value| format!("{} = {}", quoted(key.name), shown(key, value));
+        match table.get(key.name) {
+            Some(value) => line(out, &text(value), key.about),
+            None if key.is_optional => {
+                line(out, &format!("# {}", text(&default_of(key))), key.about);
+            }
+            None => {}
         }
     }
 }

@@ -23,6 +23,9 @@ pub struct Key {
     pub name: &'static str,
     /// The default as TOML.
     pub default: &'static str,
+    /// Left out, it is not filled in: then something else decides, and the default is what that
+    /// begins with.
+    pub is_optional: bool,
     /// What is allowed.
     pub kind: Kind,
     /// What it does, with its unit where the name has none.
@@ -67,8 +70,22 @@ const fn key(name: &'static str, default: &'static str, kind: Kind, about: &'sta
     Key {
         name,
         default,
+        is_optional: false,
         kind,
         about,
+    }
+}
+
+/// The same for a key that is not filled in.
+const fn optional(
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    about: &'static str,
+) -> Key {
+    Key {
+        is_optional: true,
+        ..key(name, default, kind, about)
     }
 }
 
@@ -281,19 +298,20 @@ const ROUTE: &[Key] = &[
         Kind::Choice(&["memory", "disk"]),
         "memory | disk (site, central: later)",
     ),
-    key(
+    optional(
         "forward",
         "true",
         Kind::Bool,
-        "this and the next two belong to the topic; routes that disagree are refused",
+        "of the topic, like the next two: left out, topic set decides; else the file does, and \
+         routes that disagree are refused",
     ),
-    key(
+    optional(
         "priority",
         r#""normal""#,
         Kind::Choice(&["normal", "high"]),
         "normal | high",
     ),
-    key(
+    optional(
         "when_full",
         r#""inherit""#,
         Kind::Choice(&["inherit", "drop-oldest", "refuse"]),

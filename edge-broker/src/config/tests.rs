@@ -246,6 +246,23 @@ fn the_effective_configuration_reads_back_as_itself() {
     assert_eq!(config.values["route"].as_array().map(Vec::len), Some(2));
 }
 
+/// A route that leaves them out lets the topic decide, so that `topic set` is not undone.
+#[test]
+fn what_routes_say_about_topics_is_not_filled_in() {
+    let config = read("[[route]]\nfilter = \"a\"\ntopic = \"a\"\nforward = true\n").unwrap();
+    let route = &config.bridge.routes[0];
+    assert_eq!(
+        (route.forward, route.priority, route.when_full),
+        (Some(true), None, None)
+    );
+    let effective = config.effective();
+    assert!(effective.contains("\nforward = true "), "{effective}");
+    assert!(
+        effective.contains("\n# priority = \"normal\" "),
+        "{effective}"
+    );
+}
+
 #[test]
 fn every_file_in_configs_is_accepted() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");

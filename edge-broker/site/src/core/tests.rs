@@ -54,13 +54,18 @@ fn config() -> CoreConfig {
     }
 }
 
+fn ensure(name: &str) -> TopicOp {
+    TopicOp::Ensure {
+        name: name.into(),
+        settings: Default::default(),
+    }
+}
+
 impl Driver {
     /// Opened on what was found, started, with topic `t`.
     fn new(config: CoreConfig) -> Driver {
         let mut driver = Driver::open(config, recovery(), vec![]);
-        driver
-            .core
-            .handle_topic(driver.now, 0, TopicOp::Ensure { name: "t".into() });
+        driver.core.handle_topic(driver.now, 0, ensure("t"));
         driver.pass(0);
         driver.settle();
         driver
@@ -235,8 +240,7 @@ fn a_creation_that_did_nothing_is_answered_with_an_error() {
     let mut driver = Driver::open(config(), recovery, vec![found]);
     driver.settle();
     for (ticket, expected) in [(1, Err(TopicError::IdTaken("t".into()))), (2, Ok("t"))] {
-        let ensure = TopicOp::Ensure { name: "t".into() };
-        driver.core.handle_topic(driver.now, ticket, ensure);
+        driver.core.handle_topic(driver.now, ticket, ensure("t"));
         driver.pass(0);
         driver.settle();
         let outcome = driver.topics_done.pop().unwrap();
@@ -516,8 +520,7 @@ fn a_newer_programs_entry_stops_everything_but_reading() {
     };
     let mut driver = Driver::open(config(), recovery, vec![entry(frame(7, &[&[99]]))]);
     assert!(driver.persists.is_empty());
-    let ensure = TopicOp::Ensure { name: "t".into() };
-    driver.core.handle_topic(driver.now, 1, ensure);
+    driver.core.handle_topic(driver.now, 1, ensure("t"));
     let outcome = driver.core.poll_output();
     assert!(matches!(
         outcome,

@@ -94,7 +94,7 @@ impl<T> SiteCore<T> {
     }
 
     fn topic_op(&mut self, op: TopicOp) -> Result<Planned, TopicError> {
-        if let TopicOp::Ensure { name } = &op {
+        if let TopicOp::Ensure { name, .. } = &op {
             if let Some(topic) = self.table.get(name) {
                 return Ok(Planned::Done(Some(topic.clone())));
             }
@@ -112,11 +112,11 @@ impl<T> SiteCore<T> {
             return Err(Refused::NotLeader.into());
         }
         match op {
-            TopicOp::Ensure { name } => {
+            TopicOp::Ensure { name, settings } => {
                 if !self.config.site.auto_create && !name.starts_with('_') {
                     return Err(TopicError::Unknown(name));
                 }
-                self.create(name, None, &Default::default())
+                self.create(name, None, &settings)
             }
             TopicOp::Create {
                 name,

@@ -61,6 +61,8 @@ pub enum TopicOp {
     Ensure {
         /// Its name.
         name: String,
+        /// By Kafka's names, where it is created.
+        settings: BTreeMap<String, String>,
     },
     /// A new one.
     Create {

@@ -200,7 +200,10 @@ impl Node {
                     partitions: None,
                     name,
                 },
-                _ => TopicOp::Ensure { name },
+                _ => TopicOp::Ensure {
+                    name,
+                    settings: Default::default(),
+                },
             };
             up.core.handle_topic(now, 0, op);
         }

@@ -131,9 +131,9 @@ impl Gateway {
 
     /// Stores a record stamped now; gives what the clock should have said, for the test to keep.
     fn stores(&mut self) {
-        let name = "t".to_owned();
+        let (name, settings) = ("t".to_owned(), Default::default());
         self.core
-            .handle_topic(self.now, 0, TopicOp::Ensure { name });
+            .handle_topic(self.now, 0, TopicOp::Ensure { name, settings });
         self.passes(0);
         let tp = self.core.topics().get("t").unwrap().partition(0);
         let record = Record {
