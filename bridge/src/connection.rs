@@ -14,6 +14,7 @@ mod appending;
 mod catch_up;
 mod delivering;
 mod ending;
+mod holding;
 mod intake;
 mod leaving;
 mod reading;
@@ -54,6 +55,8 @@ pub(crate) struct Connection<S> {
     looked_ahead: usize,
     eof: bool,
     write_failed: bool,
+    /// What `received` held when publishes were last taken off it.
+    read_together_bytes: usize,
     intake: Intake,
     batches: VecDeque<Batch>,
     waiting: Waiting,
@@ -99,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             looked_ahead: 0,
             eof: false,
             write_failed: false,
+            read_together_bytes: 0,
             intake: Intake::default(),
             batches: VecDeque::new(),
             waiting: Waiting::default(),
@@ -157,15 +161,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(progress)
     }
 
-    /// Tells what is held for this client beside its mailbox, and makes room where that is the
-    /// last thing to do.
-    fn note_held(&mut self) {
-        let held = self.received.len() + self.session.transmit().len();
-        if self.mailbox.note_received(held) {
-            self.hub.relieve();
-        }
-    }
-
     /// Gives memory back that a quiet connection does not need.
     fn rest(&mut self) {
         if self.received.is_empty() && self.received.capacity() > 0 {
@@ -177,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.under_way.is_empty() {
             self.under_way = VecDeque::new();
         }
+        self.intake.rest();
         self.session.rest();
         let transmit = self.session.transmit();
         if transmit.is_empty() && transmit.capacity() > IDLE_BYTES_MAX {

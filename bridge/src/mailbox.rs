@@ -62,8 +62,8 @@ pub(crate) struct Mailbox {
     pub(crate) id: u64,
     pub(crate) client_id: Bytes,
     contents: Mutex<Contents>,
-    /// Bytes that its connection received and could not take yet.
-    received_bytes: AtomicUsize,
+    /// What its connection holds beside what is in here.
+    beside_bytes: AtomicUsize,
     /// What all connections hold together.
     all_bytes: Arc<Gauge>,
 }
@@ -74,6 +74,8 @@ pub(crate) struct Contents {
     pub(crate) committed: VecDeque<Delivery>,
     pub(crate) standing: Standing,
     pub(crate) signal: Option<Signal>,
+    /// Its connection ends: nothing comes in any more.
+    is_closed: bool,
     live_bytes: usize,
     committed_bytes: usize,
     all_bytes: Arc<Gauge>,
@@ -93,6 +95,7 @@ impl Mailbox {
             committed: VecDeque::new(),
             standing: Standing::Live { from: (0, 0) },
             signal: None,
+            is_closed: false,
             live_bytes: 0,
             committed_bytes: 0,
             all_bytes: all_bytes.clone(),
@@ -102,14 +105,14 @@ impl Mailbox {
             id,
             client_id,
             contents: Mutex::new(contents),
-            received_bytes: AtomicUsize::new(0),
+            beside_bytes: AtomicUsize::new(0),
             all_bytes,
         }
     }
 
-    /// What the connection has received and not taken yet; whether it grew.
-    pub(crate) fn note_received(&self, bytes: usize) -> bool {
-        let before = self.received_bytes.swap(bytes, Ordering::Relaxed);
+    /// What the connection holds beside what is in here; whether it grew.
+    pub(crate) fn note_held(&self, bytes: usize) -> bool {
+        let before = self.beside_bytes.swap(bytes, Ordering::Relaxed);
         if bytes >= before {
             self.all_bytes.add(bytes - before);
         } else {
@@ -118,11 +121,14 @@ impl Mailbox {
         bytes > before
     }
 
-    /// What waits for the client and came from it.
+    /// What closing the client would give back: nothing where that has begun.
     pub(crate) fn held_bytes(&self) -> usize {
         let contents = self.lock();
+        if contents.is_closed {
+            return 0;
+        }
         let queued = contents.live_bytes + contents.committed_bytes;
-        queued + self.received_bytes.load(Ordering::Relaxed)
+        queued + self.beside_bytes.load(Ordering::Relaxed)
     }
 
     /// Puts a QoS 0 delivery in; false = no room, it is shed.
@@ -130,6 +136,9 @@ impl Mailbox {
     pub(crate) fn push_live(&self, delivery: Delivery) -> bool {
         let waker = {
             let mut contents = self.lock();
+            if contents.is_closed {
+                return true;
+            }
             let bytes = delivery.bytes();
             if self.is_full(contents.live_bytes, bytes) {
                 return false;
@@ -147,7 +156,7 @@ impl Mailbox {
         let waker = {
             let mut contents = self.lock();
             match contents.standing {
-                Standing::Live { from } if position >= from => {}
+                Standing::Live { from } if position >= from && !contents.is_closed => {}
                 _ => return,
             }
             let bytes = delivery.bytes();
@@ -160,6 +169,13 @@ impl Mailbox {
             contents.waker.take()
         };
         wake(waker);
+    }
+
+    /// Its connection ends: what is in it goes, and nothing comes in any more.
+    pub(crate) fn close(&self) {
+        let mut contents = self.lock();
+        contents.is_closed = true;
+        while contents.pop_live().is_some() || contents.pop_committed().is_some() {}
     }
 
     /// Leaves word; the first word stands.
@@ -195,7 +211,7 @@ impl Mailbox {
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.note_received(0);
+        self.note_held(0);
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod acks;
 mod delivering;
+mod holding;
 mod publishing;
 mod reductions;
 mod subscribing;
@@ -130,6 +131,7 @@ pub(crate) struct Session {
     client_id: Bytes,
     limits: Limits,
     will: Option<Will>,
+    will_bytes: usize,
     problem_information: bool,
     session_expiry_s: u32,
     packet_bytes_max: usize,
@@ -141,11 +143,14 @@ pub(crate) struct Session {
     /// Something in the line had no answer: nothing behind it gets one, it comes again in order.
     is_silent: bool,
     aliases: Vec<Bytes>,
+    alias_bytes: usize,
     acks: AckQueue,
     /// QoS 2 of 3.1.1: ids received and not released; true once they were acknowledged.
     marks: HashMap<u16, bool>,
     subscriptions: BTreeSet<Bytes>,
     filter_bytes: usize,
+    /// What all of them take in memory.
+    subscription_bytes: usize,
     sent: VecDeque<u16>,
     last_pkid: u16,
     pings_answered_ahead: u32,
@@ -211,6 +216,10 @@ impl Session {
             topic_alias_max: TOPIC_ALIAS_MAX,
             assigned_client_id: assigned.clone(),
         };
+        let will = connect.will.map(|will| Will {
+            publish: will.publish.unpinned(),
+            ..will
+        });
         let mut transmit = BytesMut::new();
         let connack = ConnAck {
             reason: Reason::SUCCESS,
@@ -221,10 +230,8 @@ impl Session {
             version: connect.version,
             client_id: assigned.map_or(connect.client_id, Bytes::from),
             limits,
-            will: connect.will.map(|will| Will {
-                publish: will.publish.unpinned(),
-                ..will
-            }),
+            will_bytes: will.as_ref().map_or(0, |will| will.publish.bytes()),
+            will,
             problem_information: properties.problem_information,
             session_expiry_s: properties.session_expiry_s,
             packet_bytes_max: properties
@@ -236,10 +243,12 @@ impl Session {
             held_since_ms: None,
             is_silent: false,
             aliases: Vec::new(),
+            alias_bytes: 0,
             acks: AckQueue::default(),
             marks: HashMap::new(),
             subscriptions: BTreeSet::new(),
             filter_bytes: 0,
+            subscription_bytes: 0,
             sent: VecDeque::new(),
             last_pkid: 0,
             pings_answered_ahead: 0,

@@ -29,6 +29,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) async fn end(mut self: Box<Self>, close: Close) {
         let left_by_itself = matches!(close.cause, Cause::Client | Cause::ClientWithWill);
         self.say_close(&close);
+        self.let_go();
         self.finish_appends().await;
         if !(left_by_itself || self.eof) {
             // Before the good-bye: nothing may follow a DISCONNECT (MQTT 5 §3.14.4).
@@ -102,9 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let work = std::future::poll_fn(|cx| {
             let _ = self.poll_tickets(cx, self.hub.now_ms());
             self.poll_write(cx);
-            match self.session.unacked() {
-                0 => Poll::Ready(()),
-                _ => Poll::Pending,
+            // What was given up will never be acknowledged.
+            if self.session.unacked() == 0 || self.under_way.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
         });
         let timeout = async {

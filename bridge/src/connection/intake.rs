@@ -4,7 +4,7 @@
 //! Where a topic goes is decided once and kept, the last topic at hand, some others near it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use edge_site::{
@@ -57,6 +57,20 @@ pub(crate) struct Target {
     ack: AckLevel,
 }
 
+impl Target {
+    /// Beside its texts: itself, its places in a map and on the heap.
+    const BYTES: usize = 250;
+
+    fn bytes(&self) -> usize {
+        Target::BYTES + self.mqtt_topic.len() + self.key.len()
+    }
+
+    /// Whether it is kept beyond its turn.
+    fn is_kept(&self) -> bool {
+        self.mqtt_topic.len().max(self.key.len()) <= KEPT_TOPIC_BYTES_MAX
+    }
+}
+
 /// What has to be there before a publish can be appended.
 #[derive(Debug)]
 pub(crate) enum Missing {
@@ -71,7 +85,10 @@ pub(crate) enum Missing {
 pub(crate) struct Intake {
     target: Option<Arc<Target>>,
     targets: HashMap<Bytes, Arc<Target>>,
-    table: Option<Arc<TopicTable>>,
+    /// What they take.
+    target_bytes: usize,
+    /// The topics for which they were found; weak, or quiet clients would keep old tables.
+    table: Weak<TopicTable>,
     batches: Vec<Batch>,
     bytes: usize,
 }
@@ -80,7 +97,7 @@ pub(crate) struct Intake {
 const REQUEST_BYTES_MAX: usize = 900_000;
 /// What a record costs beside its parts, at most.
 const RECORD_BYTES: usize = 100;
-/// Topics whose way is kept per connection, and how long they may be.
+/// Topics whose way is kept per connection, and how long they and their keys may be.
 const KEPT_TOPICS_MAX: usize = 64;
 const KEPT_TOPIC_BYTES_MAX: usize = 256;
 /// More appends than this under way make relaxed ones urgent, so that their number stays small.
@@ -101,15 +118,25 @@ impl Intake {
     /// A new read: topics may have come, gone or changed since.
     pub(crate) fn refresh(&mut self, hub: &Hub) {
         let table = hub.site.topics();
-        if !self
-            .table
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, &table))
-        {
-            self.table = Some(table);
+        if self.table.as_ptr() != Arc::as_ptr(&table) {
+            self.table = Arc::downgrade(&table);
             self.target = None;
             self.targets = HashMap::new();
+            self.target_bytes = 0;
         }
+    }
+
+    /// Gives memory back that a quiet connection does not need.
+    pub(crate) fn rest(&mut self) {
+        if self.target.as_ref().is_some_and(|target| !target.is_kept()) {
+            self.target = None;
+        }
+    }
+
+    /// What the ways of its topics take.
+    pub(crate) fn remembered_bytes(&self) -> usize {
+        let long = self.target.as_ref().filter(|target| !target.is_kept());
+        self.target_bytes + long.map_or(0, |target| target.bytes())
     }
 
     /// Makes sure that a publish can be gathered; says what is missing if not.
@@ -144,7 +171,7 @@ impl Intake {
         mqtt_topic: &Bytes,
         decision: Decision,
     ) -> Result<(), Missing> {
-        let table = self.table.get_or_insert_with(|| hub.site.topics());
+        let table = hub.site.topics();
         let Some(topic) = table.get(&decision.topic) else {
             return Err(Missing::Topic(decision));
         };
@@ -157,12 +184,15 @@ impl Intake {
             key: Bytes::copy_from_slice(&decision.key),
             ack: hub.routes.route(decision.route).ack,
         });
-        if mqtt_topic.len() <= KEPT_TOPIC_BYTES_MAX {
+        if target.is_kept() {
             if self.targets.len() >= KEPT_TOPICS_MAX {
                 self.targets.clear();
+                self.target_bytes = 0;
             }
-            self.targets
-                .insert(target.mqtt_topic.clone(), target.clone());
+            let name = target.mqtt_topic.clone();
+            if self.targets.insert(name, target.clone()).is_none() {
+                self.target_bytes += target.bytes();
+            }
         }
         self.target = Some(target);
         Ok(())

@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use edge_site::{LossCause, Refused, Ticket, TopicPartition};
+use bytes::{Bytes, BytesMut};
+use edge_site::{LossCause, Pressure, Refused, Ticket, TopicPartition};
+use smol::io::{AsyncRead, AsyncWrite};
 
 use super::appending::{AwaitedRoom, UnderWay, Waiting};
+use super::retained::RetainedStream;
 use super::{Connection, RetainedItem, name};
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::{Hub, Registered};
@@ -24,24 +26,49 @@ pub(super) struct Left {
     under_way: Vec<(Ticket, Vec<RetainedItem>)>,
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Nothing more is taken from the client and nothing more is for it. What was held for that
+    /// goes at once: the last appends and words may take seconds.
+    pub(super) fn let_go(&mut self) {
+        self.unsubscribe();
+        self.received = BytesMut::new();
+        if self.hub.pressure() >= Pressure::CloseSlow {
+            self.give_up_appends();
+        }
+        self.mailbox.note_held(self.held_bytes());
+    }
+}
+
 impl<S> Connection<S> {
+    fn unsubscribe(&mut self) {
+        self.mailbox.close();
+        self.catch_up = None;
+        self.retained = RetainedStream::default();
+        let filters = self.session.subscriptions();
+        self.hub.unsubscribe(&self.mailbox, filters);
+        self.session.let_go();
+    }
+
     /// Takes everything back that others have of this connection; once.
     pub(super) fn leave(&mut self) -> Option<Left> {
         let registered = self.registered.take()?;
-        self.hub
-            .unsubscribe(&self.mailbox, self.session.subscriptions());
+        self.unsubscribe();
         self.give_up_appends();
         let under_way = self.under_way.drain(..);
         let retained = under_way.filter(|under_way| !under_way.sent.retained.is_empty());
         let under_way = retained.map(|UnderWay { ticket, sent }| (ticket, sent.retained));
+        let under_way = under_way.collect();
+        // A client that said good-bye has none any more. Also where the gateway stops: its clients
+        // may not be there when it comes back.
+        let will = self.session.take_will();
+        let will_bytes = will.as_ref().map_or(0, Publish::bytes);
+        self.mailbox.note_held(will_bytes);
         Some(Left {
             hub: self.hub.clone(),
             registered,
             client_id: self.session.client_id().clone(),
-            // A client that said good-bye has none any more. Also where the gateway stops: its
-            // clients may not be there when it comes back.
-            will: self.session.take_will(),
-            under_way: under_way.collect(),
+            will,
+            under_way,
         })
     }
 

@@ -63,6 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(false);
         }
         self.intake.refresh(&self.hub);
+        self.read_together_bytes = self.received.len();
         let wall_ms = Hub::wall_ms();
         let mut end = Ok(());
         while !self.is_blocked() && self.intake.bytes() < GATHER_BYTES_MAX {

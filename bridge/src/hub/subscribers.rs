@@ -92,6 +92,11 @@ impl Hub {
         mailbox: &Mailbox,
         filters: impl Iterator<Item = &'a Bytes>,
     ) {
+        let mut filters = filters.peekable();
+        if filters.peek().is_none() {
+            // The dispatcher would ask anew what is wanted.
+            return;
+        }
         let mut subscriptions = self
             .subscriptions
             .write()

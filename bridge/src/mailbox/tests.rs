@@ -85,8 +85,8 @@ fn the_first_word_stands() {
 fn what_a_connection_received_counts_and_is_given_back() {
     let all_bytes = roomy();
     let mailbox = mailbox(&all_bytes);
-    assert!(mailbox.note_received(70_000), "it grew");
-    assert!(!mailbox.note_received(20_000));
+    assert!(mailbox.note_held(70_000), "it grew");
+    assert!(!mailbox.note_held(20_000));
     assert!(mailbox.push_live(delivery(1000)));
     assert_eq!(mailbox.held_bytes(), all_bytes.bytes());
     assert!(mailbox.held_bytes() > 21_000);

@@ -1,5 +1,7 @@
 //! What a client publishes: taken once, acknowledged in order, or refused.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 
 use super::acks::{Outcome, Place, Spent};
@@ -76,7 +78,10 @@ impl Session {
                 self.aliases.resize(place + 1, Bytes::new());
             }
             // A copy: the slice would keep all that was read with it.
-            self.aliases[place] = Bytes::copy_from_slice(&publish.topic);
+            let topic = Bytes::copy_from_slice(&publish.topic);
+            self.alias_bytes += topic.len();
+            let before = std::mem::replace(&mut self.aliases[place], topic);
+            self.alias_bytes -= before.len();
         }
         if **properties == Default::default() {
             publish.properties = None;
@@ -197,6 +202,9 @@ impl Session {
     /// Gives memory back that a quiet session does not need.
     pub(crate) fn rest(&mut self) {
         self.acks.rest();
+        if self.marks.is_empty() {
+            self.marks = HashMap::new();
+        }
     }
 
     /// Appends that are not spent yet.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::holding::subscription_bytes;
 use super::{Session, Step};
 use crate::codec::packet::{QoS, Reason, Reply, Subscribe, SubscribeFilter};
 use crate::codec::topic::{level_count, shared};
@@ -23,6 +24,14 @@ impl Session {
         self.subscriptions.iter()
     }
 
+    /// Forgets what only packets and messages to come would need.
+    pub(crate) fn let_go(&mut self) {
+        self.subscriptions.clear();
+        self.subscription_bytes = 0;
+        self.aliases = Vec::new();
+        self.alias_bytes = 0;
+    }
+
     pub(super) fn handle_subscribe(&mut self, subscribe: Subscribe) -> Step {
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         let mut granted = Vec::new();
@@ -37,7 +46,10 @@ impl Session {
             // A copy: the filter may be a slice of what was read with it.
             filter.filter = Bytes::copy_from_slice(&filter.filter);
             let is_new = self.subscriptions.insert(filter.filter.clone());
-            self.filter_bytes += if is_new { filter.filter.len() } else { 0 };
+            if is_new {
+                self.filter_bytes += filter.filter.len();
+                self.subscription_bytes += subscription_bytes(&filter.filter);
+            }
             let subscription_id = subscribe.subscription_id;
             granted.push(Subscription {
                 filter,
@@ -72,6 +84,7 @@ impl Session {
         for filter in filters {
             if self.subscriptions.remove(&filter) {
                 self.filter_bytes -= filter.len();
+                self.subscription_bytes -= subscription_bytes(&filter);
                 reasons.push(Reason::SUCCESS);
                 removed.push(filter);
             } else {

@@ -4,7 +4,7 @@
 use edge_site::{AckLevel, Appended, Refused};
 
 use super::*;
-use crate::codec::packet::{ConnectProperties, Subscribe, SubscribeFilter};
+use crate::codec::packet::{ConnectProperties, PublishProperties, Subscribe, SubscribeFilter};
 use crate::message::Message;
 
 const LIMITS: Limits = Limits {
@@ -340,4 +340,73 @@ fn a_repeated_qos_2_publish_waits_for_the_first() {
     assert_eq!(said(&mut session), [0x50, 2, 0, 5]);
     assert_eq!(session.handle_packet(0, publish(2, 5)), Step::Idle);
     assert_eq!(said(&mut session), [0x50, 2, 0, 5]);
+}
+
+/// A byte not counted here is one that a client can take ten thousand times.
+#[test]
+fn all_that_a_session_remembers_of_its_client_is_counted_and_given_back() {
+    let mut connect = connect(Version::V4);
+    connect.client_id = Bytes::from(vec![b'c'; 1000]);
+    connect.will = Some(Will {
+        delay_s: 0,
+        publish: Publish {
+            topic: Bytes::from(vec![b't'; 30_000]),
+            payload: Bytes::from(vec![b'p'; 20_000]),
+            ..Default::default()
+        },
+    });
+    let mut session = Session::open(connect, None, LIMITS, 0);
+    assert_eq!(session.remembered_bytes(), 51_000);
+
+    let filter = Bytes::from([&[b'f'; 40_000][..], b"/a/b"].concat());
+    let subscribe = |filter: &Bytes| {
+        Packet::Subscribe(Subscribe {
+            pkid: 1,
+            filters: vec![SubscribeFilter {
+                filter: filter.clone(),
+                qos: QoS::AtMostOnce,
+                no_local: false,
+                retain_as_published: false,
+                retain_handling: crate::codec::packet::RetainHandling::Always,
+            }],
+            subscription_id: None,
+        })
+    };
+    session.handle_packet(0, subscribe(&filter));
+    let once = session.remembered_bytes() - 51_000;
+    assert!((80_000..82_000).contains(&once), "{once}");
+    session.handle_packet(0, subscribe(&filter));
+    assert_eq!(session.remembered_bytes(), 51_000 + once);
+    let filters = vec![filter];
+    session.handle_packet(0, Packet::Unsubscribe { pkid: 2, filters });
+    assert_eq!(session.remembered_bytes(), 51_000);
+
+    let request = session.open_request();
+    (1..=100).for_each(|pkid| store(&mut session, 2, pkid, request));
+    assert_eq!(session.remembered_bytes(), 52_000);
+    (1..=100).for_each(|pkid| drop(session.handle_packet(0, Packet::PubRel(pkid))));
+    assert_eq!(session.remembered_bytes(), 51_000);
+}
+
+#[test]
+fn topic_aliases_count_with_their_topics() {
+    let mut session = session(Version::V5);
+    let empty = session.remembered_bytes();
+    let mut alias = |alias: u16, length: usize| {
+        let properties = PublishProperties {
+            topic_alias: Some(alias),
+            ..Default::default()
+        };
+        let publish = Publish {
+            topic: Bytes::from(vec![b'a'; length]),
+            properties: Some(Box::new(properties)),
+            ..Default::default()
+        };
+        let step = session.handle_packet(0, Packet::Publish(publish));
+        assert!(matches!(step, Step::Store(_)), "{step:?}");
+        session.remembered_bytes() - empty
+    };
+    let held = [(1, 60_000), (10, 50_000), (1, 10), (1, 0), (10, 20)];
+    let held = held.map(|(number, length)| alias(number, length));
+    assert_eq!(held, [60_000, 110_000, 50_010, 50_010, 30]);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use edge_site::SiteConfig;
 
-use super::client::{Door, publish};
+use super::client::{Door, frame, publish, text};
 
 /// A door whose site takes one append at a time.
 fn narrow_door(relaxed_ms: u64) -> Door {
@@ -33,4 +33,63 @@ fn a_ping_that_came_with_a_publish_that_waits_is_answered() {
     let waited = begun.elapsed();
     assert!(waited < Duration::from_secs(1), "answered after {waited:?}");
     client.expect(&[0x40, 2, 0, 7]);
+}
+
+/// What waits for room is not in the site's queue yet: it is the connection that holds it.
+#[test]
+fn who_holds_the_most_of_what_waits_for_room_is_closed_and_lets_go_at_once() {
+    let door = narrow_door(4000);
+    let doors = door.site.memory().doors().clone();
+    let mut talker = door.client("talker");
+    talker.publish("a", "the topic is there");
+    talker.throw(0x30, "a", "has all the room");
+    talker.expect_alive();
+    let mut greedy = door.client_v5("greedy");
+    greedy.send(&publish(5, 0x32, "a", 7, &[b'x'; 600_000]));
+    soon("what waits is counted", || doors.bytes() > 600_000);
+    let percent = doors.bytes_max() / 100;
+    doors.add(97 * percent);
+    let begun = Instant::now();
+    talker.send(&publish(4, 0x32, "a", 8, &[b'x'; 50_000])[..40_000]);
+    greedy.expect(&[0xe0, 2, 0x97, 0]);
+    assert!(doors.bytes() < 97 * percent + 50_000, "it kept something");
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "it was waited for"
+    );
+    doors.sub(97 * percent);
+}
+
+/// Ten aliases of 65,535 bytes are within what is announced.
+#[test]
+fn topic_aliases_are_part_of_the_account() {
+    let door = Door::open();
+    let doors = door.site.memory().doors().clone();
+    let mut client = door.client_v5("dev7");
+    let topic = "x".repeat(65_000);
+    let with_alias = |alias: u8| {
+        let body = [
+            &text(topic.as_bytes())[..],
+            &[0, alias, 3, 35, 0, alias],
+            b"x",
+        ]
+        .concat();
+        frame(0x32, &body)
+    };
+    for alias in 1..=10 {
+        client.send(&with_alias(alias));
+        assert_eq!(client.packet()[0], 0x40);
+    }
+    soon("they are counted", || doors.bytes() > 640_000);
+    soon("the long way is not kept", || doors.bytes() < 700_000);
+    drop(client);
+    soon("all is given back", || doors.bytes() == 0);
+}
+
+fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(3), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
