@@ -3,13 +3,15 @@
 //! Small: a sealed slice costs its summary, not its index. The store changes it under a lock held
 //! for microseconds; readers look places up and read the disk without the lock.
 
+mod parts;
 mod terms;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
+use parts::{Part, grow_part};
 pub use terms::join_terms;
 
-use crate::slice_index::{BatchPlace, FramePlace, SliceIndex, SpanRecord, Summary, note_frame};
+use crate::slice_index::{FramePlace, SliceIndex, Summary, note_frame};
 use crate::{EntryKind, PartitionSpan, SliceInfo, TopicPartition};
 
 /// One slice.
@@ -47,17 +49,6 @@ impl SliceEntry {
     fn has(&self, index: u64) -> bool {
         (self.summary.first_index..=self.last_index()).contains(&index)
     }
-}
-
-/// A partition's part of one slice.
-#[derive(Clone, Copy, Debug)]
-pub struct Part {
-    /// The slice's key: the place in write order.
-    slice: u64,
-    first_offset: i64,
-    next_offset: i64,
-    bytes: u64,
-    max_timestamp_ms: i64,
 }
 
 /// A slice to look in.
@@ -107,19 +98,6 @@ impl Catalog {
         self.slices.insert(key, entry);
     }
 
-    fn add_part(&mut self, slice: u64, span: &SpanRecord) {
-        let parts = self.parts.entry(span.partition).or_default();
-        let part = Part {
-            slice,
-            first_offset: span.first_offset,
-            next_offset: span.next_offset,
-            bytes: span.bytes,
-            max_timestamp_ms: span.max_timestamp_ms,
-        };
-        let at = parts.partition_point(|other| other.slice < slice);
-        parts.insert(at, part);
-    }
-
     /// A slice was sealed: its index is stored, its parts are known exactly.
     pub fn seal(&mut self, number: u64, summary: &Summary, file_bytes: u64) {
         let Some(key) = self.key_of(number) else {
@@ -133,13 +111,6 @@ impl Catalog {
             entry.live = None;
             entry.file_bytes = file_bytes;
         }
-    }
-
-    fn remove_parts(&mut self, key: u64) {
-        self.parts.retain(|_, parts| {
-            parts.retain(|part| part.slice != key);
-            !parts.is_empty()
-        });
     }
 
     /// Takes a slice out.
@@ -266,36 +237,6 @@ impl Catalog {
             .map(lookup)
     }
 
-    /// Of each slice, the bytes of its live batches and of all its batches, given where each
-    /// partition starts; a part that is cut by a start counts by its share of offsets.
-    pub fn live_bytes(&self, starts: &BTreeMap<TopicPartition, i64>) -> BTreeMap<u64, LiveBytes> {
-        let mut all: BTreeMap<u64, LiveBytes> = BTreeMap::new();
-        for (partition, parts) in &self.parts {
-            let start = starts.get(partition).copied().unwrap_or(i64::MAX);
-            for part in parts {
-                let Some(entry) = self.slices.get(&part.slice) else {
-                    continue;
-                };
-                let bytes = all.entry(entry.number).or_default();
-                bytes.all += part.bytes;
-                bytes.live += part.live(start);
-            }
-        }
-        all
-    }
-
-    /// The parts of a partition in some of the slices, with the slices' numbers.
-    pub fn parts_in(
-        &self,
-        partition: TopicPartition,
-        numbers: &BTreeSet<u64>,
-    ) -> impl Iterator<Item = (u64, Part)> {
-        let parts = self.parts.get(&partition).map_or(&[][..], Vec::as_slice);
-        let with_number = |part: &Part| Some((self.slices.get(&part.slice)?.number, *part));
-        let with_number = parts.iter().filter_map(with_number);
-        with_number.filter(|(number, _)| numbers.contains(number))
-    }
-
     /// What is told of each slice.
     pub fn infos(&self, droppable: impl Fn(&SliceEntry) -> bool) -> Vec<SliceInfo> {
         let mut partitions: HashMap<u64, Vec<PartitionSpan>> = HashMap::new();
@@ -329,72 +270,6 @@ impl Catalog {
             }
         };
         self.slices.iter().map(info).collect()
-    }
-
-    /// The parts of one slice.
-    pub fn parts_of(&self, number: u64) -> Vec<SpanRecord> {
-        let Some(key) = self.key_of(number) else {
-            return Vec::new();
-        };
-        let part_of = |(partition, parts): (&TopicPartition, &Vec<Part>)| {
-            let part = parts.iter().find(|part| part.slice == key)?;
-            Some(SpanRecord {
-                partition: *partition,
-                first_offset: part.first_offset,
-                next_offset: part.next_offset,
-                bytes: part.bytes,
-                max_timestamp_ms: part.max_timestamp_ms,
-            })
-        };
-        self.parts.iter().filter_map(part_of).collect()
-    }
-}
-
-/// Bytes of a slice's batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LiveBytes {
-    pub live: u64,
-    pub all: u64,
-}
-
-impl Part {
-    fn live(&self, start: i64) -> u64 {
-        self.bytes_between(start, i64::MAX)
-    }
-
-    /// Its bytes of the offsets `from..to`, by their share of its offsets.
-    pub fn bytes_between(&self, from: i64, to: i64) -> u64 {
-        let offsets = self.next_offset - self.first_offset;
-        let within = self
-            .next_offset
-            .min(to)
-            .saturating_sub(from.max(self.first_offset))
-            .max(0);
-        (u128::from(self.bytes) * within as u128 / offsets.max(1) as u128) as u64
-    }
-
-    /// The offset after its last record.
-    pub fn next_offset(&self) -> i64 {
-        self.next_offset
-    }
-}
-
-fn grow_part(parts: &mut Vec<Part>, slice: u64, batch: &BatchPlace) {
-    match parts.last_mut() {
-        Some(part) if part.slice == slice => {
-            // Less where it overwrites what came before it in this slice.
-            part.first_offset = part.first_offset.min(batch.base_offset);
-            part.next_offset = batch.next_offset();
-            part.bytes += u64::from(batch.len);
-            part.max_timestamp_ms = part.max_timestamp_ms.max(batch.max_timestamp_ms);
-        }
-        _ => parts.push(Part {
-            slice,
-            first_offset: batch.base_offset,
-            next_offset: batch.next_offset(),
-            bytes: u64::from(batch.len),
-            max_timestamp_ms: batch.max_timestamp_ms,
-        }),
     }
 }
 
