@@ -15,6 +15,7 @@ use crate::slice_index::{self, SliceIndex};
 use crate::value::{FLAG_REDUCED, Values};
 use crate::{Disk, DiskError, TopicPartition};
 
+/// Copies the live batches of the sources' frames, in write order.
 pub fn rewrite<D: Disk>(
     shared: &Shared<D>,
     sources: &[Source],
@@ -23,22 +24,8 @@ pub fn rewrite<D: Disk>(
     filter: Option<&Filter>,
 ) -> Result<Outcome<D>, DiskError> {
     let old = sources.iter().map(|source| source.number).collect();
-    let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
+    let Some(plan) = plan(sources, number) else {
         return Ok(Outcome::Rewritten { old, copied: None });
-    };
-    let plan = Plan {
-        number,
-        store_id: first.summary.store_id,
-        continues: first.summary.continues,
-        covers: last.summary.last_sequence,
-        replaces: sources.iter().map(|source| source.number).collect(),
-        reduced: true,
-        voids_from: sources
-            .iter()
-            .map(|s| s.summary.voids_from)
-            .min()
-            .unwrap_or(u64::MAX),
-        void_from: u64::MAX,
     };
     let mut opened = Vec::new();
     for source in sources {
@@ -62,6 +49,22 @@ pub fn rewrite<D: Disk>(
     let copied = copy::write(&shared.disk, shared.secret, &plan, &mut frames)?;
     let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
     Ok(Outcome::Rewritten { old, copied })
+}
+
+/// One reduced copy that stands for all of them.
+fn plan(sources: &[Source], number: u64) -> Option<Plan> {
+    let (first, last) = (sources.first()?, sources.last()?);
+    let voids_from = sources.iter().map(|source| source.summary.voids_from);
+    Some(Plan {
+        number,
+        store_id: first.summary.store_id,
+        continues: first.summary.continues,
+        covers: last.summary.last_sequence,
+        replaces: sources.iter().map(|source| source.number).collect(),
+        reduced: true,
+        voids_from: voids_from.min().unwrap_or(u64::MAX),
+        void_from: u64::MAX,
+    })
 }
 
 fn read_all<'a, V: Values>(

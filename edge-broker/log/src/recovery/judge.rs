@@ -35,7 +35,6 @@ pub fn judge(
         .filter(|mark| mark.sequence > 0);
     let sections: Vec<Section> = pieces.iter().map(Piece::section).collect();
     let verdict = chain::judge(&sections, durable);
-    let closed = |at: usize| !matches!(sections.get(at), Some(Section::Open { .. }));
     let mut judged = Judged {
         highest: durable,
         lost: Vec::new(),
@@ -51,11 +50,7 @@ pub fn judge(
         judged.lost.extend(pieces.iter().filter_map(unknown_loss));
     }
     for gap in &verdict.gaps {
-        let closed = closed(gap.section) || gap.after == 0;
-        let behind = gap.index_after.map_or(u64::MAX, |index| index - 1);
-        let not_void = gap.void_from.map_or(u64::MAX, |index| index - 1);
-        if closed && (not_void <= checkpoint_index || behind <= gap.index_before) {
-            // Retention dropped what was between two slices.
+        if is_dropped(gap, &sections, checkpoint_index) {
             continue;
         }
         if let Some(piece) = pieces.get_mut(gap.section) {
@@ -66,6 +61,17 @@ pub fn judge(
             .push(lost_range(gap, mark.filter(|mark| mark.sequence == gap.to)));
     }
     judged
+}
+
+/// Whether it was retention that dropped what was between two slices.
+fn is_dropped(gap: &Gap, sections: &[Section], checkpoint_index: u64) -> bool {
+    let open = matches!(sections.get(gap.section), Some(Section::Open { .. }));
+    if open && gap.after > 0 {
+        return false;
+    }
+    let behind = gap.index_after.map_or(u64::MAX, |index| index - 1);
+    let not_void = gap.void_from.map_or(u64::MAX, |index| index - 1);
+    not_void <= checkpoint_index || behind <= gap.index_before
 }
 
 /// Without a durable mark nothing else tells that there was something in such a slice.

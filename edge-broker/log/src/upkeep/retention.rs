@@ -3,14 +3,14 @@
 //! Which records are dead the site says, by the start of each partition. Slices that raft still
 //! needs, and those that a start would miss, are left alone. Called when a job is chosen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::gone::take_out;
 use super::source;
 use crate::catalog::{Catalog, SliceEntry};
 use crate::jobs::Job;
-use crate::{Disk, Store};
+use crate::{Disk, Store, TopicPartition};
 
 /// Mostly dead slices are rewritten from this use of the store's limit on, in percent.
 const REWRITE_AT_PERCENT: u64 = 60;
@@ -25,7 +25,7 @@ impl<D: Disk> Store<D> {
             return;
         };
         let mut catalog = self.shared.catalog_mut();
-        let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
+        let kept = self.kept_numbers(&catalog);
         let live = catalog.live_bytes(starts);
         let spare = self.spare_numbers(&catalog);
         let is_dead = |entry: &&SliceEntry| {
@@ -67,7 +67,7 @@ impl<D: Disk> Store<D> {
         spare
     }
 
-    /// Neighbouring slices that are mostly dead, together no more than one slice.
+    /// Rewrites slices that are mostly dead, once the store is full enough for that.
     pub(super) fn mostly_dead(&mut self) -> Option<Job> {
         let starts = self.starts.as_ref()?;
         let full = self.room.bytes_used() * 100 / self.config.bytes_max.max(1);
@@ -75,24 +75,7 @@ impl<D: Disk> Store<D> {
             return None;
         }
         let catalog = self.shared.catalog();
-        let kept = kept_numbers(&catalog, &self.config, self.checkpoint_index);
-        let spare = self.spare_numbers(&catalog);
-        let live = catalog.live_bytes(starts);
-        let mut group: Vec<u64> = Vec::new();
-        let mut bytes = 0;
-        for entry in catalog.slices() {
-            let of = live.get(&entry.number).copied().unwrap_or_default();
-            // By what its files take: control entries and voided frames go too.
-            let dead = of.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
-            let fits = bytes + of.live <= self.config.slice_bytes;
-            let may = spare.contains(&entry.number) && !kept.contains(&entry.number);
-            if dead && fits && may && entry.trusted() {
-                bytes += of.live;
-                group.push(entry.number);
-            } else if !group.is_empty() {
-                break;
-            }
-        }
+        let group = self.dead_neighbours(&catalog, starts);
         // One that was rewritten already gains nothing by itself.
         let again = |number: &u64| catalog.get(*number).is_some_and(|e| e.summary.reduced);
         if group.is_empty() || group.len() == 1 && again(&group[0]) {
@@ -112,8 +95,50 @@ impl<D: Disk> Store<D> {
         })
     }
 
+    /// Neighbouring slices that are mostly dead, together no more than one slice.
+    fn dead_neighbours(
+        &self,
+        catalog: &Catalog,
+        starts: &BTreeMap<TopicPartition, i64>,
+    ) -> Vec<u64> {
+        let kept = self.kept_numbers(catalog);
+        let spare = self.spare_numbers(catalog);
+        let live = catalog.live_bytes(starts);
+        let mut group: Vec<u64> = Vec::new();
+        let mut bytes = 0;
+        for entry in catalog.slices() {
+            let of = live.get(&entry.number).copied().unwrap_or_default();
+            // By what its files take: control entries and voided frames go too.
+            let dead = of.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
+            let fits = bytes + of.live <= self.config.slice_bytes;
+            let may = spare.contains(&entry.number) && !kept.contains(&entry.number);
+            if dead && fits && may && entry.trusted() {
+                bytes += of.live;
+                group.push(entry.number);
+            } else if !group.is_empty() {
+                break;
+            }
+        }
+        group
+    }
+
+    /// Slices that retention may not touch: the newest ones up to raft's window, what no checkpoint
+    /// covers, what is not sealed.
     pub(crate) fn kept_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
-        kept_numbers(catalog, &self.config, self.checkpoint_index)
+        let window = self.config.raft_window_bytes.min(self.config.bytes_max / 4);
+        let mut bytes = 0;
+        let mut kept = BTreeSet::new();
+        for entry in catalog.slices().rev() {
+            if bytes < window
+                || entry.last_index() > self.checkpoint_index
+                || !entry.sealed()
+                || kept.is_empty()
+            {
+                kept.insert(entry.number);
+            }
+            bytes += entry.file_bytes;
+        }
+        kept
     }
 }
 
@@ -122,27 +147,4 @@ pub fn raise_first_index(catalog: &mut Catalog, number: u64) {
     let entry = catalog.get(number).filter(|entry| !entry.summary.reduced);
     let next = entry.map_or(0, |entry| entry.last_index() + 1);
     catalog.first_index = catalog.first_index.max(next);
-}
-
-/// Slices that retention may not touch: the newest ones up to raft's window, what no checkpoint
-/// covers, what is not sealed.
-fn kept_numbers(
-    catalog: &Catalog,
-    config: &crate::StoreConfig,
-    checkpoint_index: u64,
-) -> BTreeSet<u64> {
-    let window = config.raft_window_bytes.min(config.bytes_max / 4);
-    let mut bytes = 0;
-    let mut kept = BTreeSet::new();
-    for entry in catalog.slices().rev() {
-        if bytes < window
-            || entry.last_index() > checkpoint_index
-            || !entry.sealed()
-            || kept.is_empty()
-        {
-            kept.insert(entry.number);
-        }
-        bytes += entry.file_bytes;
-    }
-    kept
 }
