@@ -12,7 +12,7 @@ use crate::error::FrameReadError;
 use crate::recent::Found;
 use crate::shared::Shared;
 
-/// How much is read from the log at once.
+/// How much is read from the log at once, where a reader does not say.
 const READ_BYTES: usize = 1 << 20;
 
 /// Reads committed frames in log order.
@@ -22,6 +22,7 @@ pub struct FrameReader {
     shared: Arc<Shared>,
     committed: Listener,
     next_index: u64,
+    read_bytes: usize,
     read_ahead: VecDeque<Arc<CommittedFrame>>,
 }
 
@@ -33,8 +34,21 @@ impl FrameReader {
             shared,
             committed,
             next_index,
+            read_bytes: READ_BYTES,
             read_ahead: VecDeque::new(),
         }
+    }
+
+    /// The same, reading about so much of the log at once; one frame comes whole however large.
+    pub fn reading(mut self, bytes: usize) -> Self {
+        self.read_bytes = bytes;
+        self
+    }
+
+    /// What it holds that was read ahead.
+    pub fn held_bytes(&self) -> usize {
+        let batches = self.read_ahead.iter().flat_map(|frame| &frame.batches);
+        batches.map(|(_, batch)| batch.bytes().len()).sum()
     }
 
     /// The next frame that holds batches; waits for one. Dropping the future midway loses nothing.
@@ -80,8 +94,8 @@ impl FrameReader {
 
     async fn read_log(&mut self, to: u64) -> Result<(), FrameReadError> {
         let reader = self.shared.reader().ok_or(FrameReadError::Stopping)?;
-        let from = self.next_index;
-        let read = smol::unblock(move || reader.entries(from, to, READ_BYTES)).await;
+        let (from, bytes_max) = (self.next_index, self.read_bytes);
+        let read = smol::unblock(move || reader.entries(from, to, bytes_max)).await;
         let entries = read.map_err(|error| match error {
             edge_log::ReadError::Compacted { first_index } => FrameReadError::Gone { first_index },
             other => FrameReadError::Storage(other.to_string()),

@@ -122,6 +122,13 @@ fn frames_come_in_log_order_from_memory_and_from_the_log() {
             bases.push(all.next().await.unwrap().batches[0].1.base_offset());
         }
         assert_eq!(bases, [0, 1, 2, 3]);
+        let mut far = site.frames(Some(1));
+        far.next().await.unwrap();
+        assert!(far.held_bytes() > 0, "the next ones are read ahead");
+        let mut near = site.frames(Some(1)).reading(1);
+        near.next().await.unwrap();
+        assert_eq!(near.held_bytes(), 0);
+        assert_eq!(near.next().await.unwrap().batches[0].1.base_offset(), 1);
         site.stop().await;
         assert!(
             all.next().await.is_err(),
