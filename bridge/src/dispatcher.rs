@@ -210,14 +210,25 @@ fn place(record: &Record, position: Position, topic: &Bytes, retained: &Offsets)
     }
 }
 
-/// What one session gets of a frame, from a place on; for sessions that catch up.
+/// Some of the deliveries that a session gets of a frame.
+#[derive(Default)]
+pub(crate) struct Piece {
+    pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) bytes: usize,
+    /// Where the rest of the frame begins, if that was not all.
+    pub(crate) rest: Option<Position>,
+}
+
+/// What one session gets of a frame, from a place on, until it is about `bytes_max`; for sessions
+/// that catch up.
 pub(crate) fn deliveries_of(
     hub: &Hub,
     frame: &CommittedFrame,
     session: u64,
     from: Position,
-) -> Vec<Delivery> {
-    let mut found = Vec::new();
+    bytes_max: usize,
+) -> Piece {
+    let mut piece = Piece::default();
     let mut ordinal = 0;
     let table = hub.site.topics();
     let retained = retained_offsets(hub, frame);
@@ -241,12 +252,18 @@ pub(crate) fn deliveries_of(
             if was_live(&record) || position < from {
                 continue;
             }
+            if piece.bytes >= bytes_max {
+                piece.rest = Some(position);
+                return piece;
+            }
             let place = place(&record, position, topic, &retained);
             let make = || from_record(&record);
-            found.extend(hub.delivery_for(session, place, topic, sender(&record), make));
+            let delivery = hub.delivery_for(session, place, topic, sender(&record), make);
+            piece.bytes += delivery.as_ref().map_or(0, Delivery::bytes);
+            piece.deliveries.extend(delivery);
         }
     }
-    found
+    piece
 }
 
 fn retained_offsets(hub: &Hub, frame: &CommittedFrame) -> Offsets {

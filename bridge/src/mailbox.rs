@@ -188,19 +188,27 @@ impl Mailbox {
         wake(waker);
     }
 
-    /// An empty queue takes a message of any size.
+    /// An empty queue takes a message of any size, as long as all together are within their share.
     fn is_full(&self, queued_bytes: usize, bytes: usize) -> bool {
-        if queued_bytes == 0 {
-            self.all_bytes.add(bytes);
-            return false;
-        }
-        let all_bytes_max = self.all_bytes.bytes_max() / 100 * MAILBOXES_PERCENT;
-        let full = queued_bytes + bytes > QUEUE_BYTES_MAX
-            || self.all_bytes.bytes() + bytes > all_bytes_max;
+        let full = if queued_bytes == 0 {
+            self.all_bytes.bytes() >= self.all_bytes.bytes_max()
+        } else {
+            queued_bytes + bytes > QUEUE_BYTES_MAX
+                || self.all_bytes.bytes() + bytes > self.mailboxes_bytes_max()
+        };
         if !full {
             self.all_bytes.add(bytes);
         }
         full
+    }
+
+    /// Whether all connections together hold so much that slow readers have to make do with less.
+    pub(crate) fn is_memory_short(&self) -> bool {
+        self.all_bytes.bytes() > self.mailboxes_bytes_max()
+    }
+
+    fn mailboxes_bytes_max(&self) -> usize {
+        self.all_bytes.bytes_max() / 100 * MAILBOXES_PERCENT
     }
 
     /// For the owner.

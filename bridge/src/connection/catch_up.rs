@@ -24,12 +24,21 @@ pub(crate) struct CatchUp {
     from: Position,
     reader: Option<FrameReader>,
     reading: Option<Pin<Box<dyn Future<Output = Read> + Send>>>,
+    /// A piece of a frame.
     found: VecDeque<Delivery>,
+    found_bytes: usize,
     /// Everything up to this frame has been found.
     passed: u64,
     /// The store could not be read; the next try is when this is over.
     pause: Option<smol::Timer>,
 }
+
+/// A reader takes about this much off the log at once, or one frame.
+const READ_BYTES: usize = 256 << 10;
+/// Deliveries found at once; a frame that holds more is read again for the next piece.
+const PIECE_BYTES_MAX: usize = 256 << 10;
+/// The same while memory is short.
+const PIECE_BYTES_MIN: usize = 16 << 10;
 
 /// Between two tries to read a store that fails.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -50,9 +59,10 @@ impl CatchUp {
     pub(crate) fn new(hub: &Hub, from: Position) -> CatchUp {
         CatchUp {
             from,
-            reader: Some(hub.site.frames(Some(from.0))),
+            reader: Some(hub.site.frames(Some(from.0)).reading(READ_BYTES)),
             reading: None,
             found: VecDeque::new(),
+            found_bytes: 0,
             passed: from.0.saturating_sub(1),
             pause: None,
         }
@@ -67,6 +77,7 @@ impl CatchUp {
     ) -> Poll<Caught> {
         loop {
             if let Some(delivery) = self.found.pop_front() {
+                self.found_bytes -= delivery.bytes();
                 return Poll::Ready(Caught::Delivery(delivery));
             }
             if self.try_go_live(hub, mailbox) {
@@ -78,13 +89,9 @@ impl CatchUp {
             }
             match self.poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(frame)) => {
-                    let found = deliveries_of(hub, &frame, mailbox.id, self.from);
-                    self.found.extend(found);
-                    self.passed = frame.index;
-                }
+                Poll::Ready(Ok(frame)) => self.take_piece(hub, mailbox, &frame),
                 Poll::Ready(Err(FrameReadError::Gone { first_index })) => {
-                    self.reader = Some(hub.site.frames(Some(first_index)));
+                    self.read_from(hub, first_index);
                     return Poll::Ready(Caught::Gap { first_index });
                 }
                 Poll::Ready(Err(error)) => {
@@ -93,6 +100,39 @@ impl CatchUp {
                 }
             }
         }
+    }
+
+    /// The deliveries of a frame, or as many of them as may be in memory at once.
+    fn take_piece(&mut self, hub: &Arc<Hub>, mailbox: &Mailbox, frame: &CommittedFrame) {
+        let bytes_max = match mailbox.is_memory_short() {
+            true => PIECE_BYTES_MIN,
+            false => PIECE_BYTES_MAX,
+        };
+        let piece = deliveries_of(hub, frame, mailbox.id, self.from, bytes_max);
+        self.found_bytes += piece.bytes;
+        self.found.extend(piece.deliveries);
+        match piece.rest {
+            Some(from) => {
+                self.from = from;
+                self.read_from(hub, frame.index);
+            }
+            None => self.passed = frame.index,
+        }
+    }
+
+    fn read_from(&mut self, hub: &Hub, index: u64) {
+        self.reader = Some(hub.site.frames(Some(index)).reading(READ_BYTES));
+    }
+
+    /// What it holds in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let read_ahead = match (&self.reader, &self.reading) {
+            (Some(reader), _) => reader.held_bytes(),
+            // What a read may bring.
+            (None, Some(_)) => READ_BYTES,
+            (None, None) => 0,
+        };
+        self.found_bytes + read_ahead
     }
 
     fn poll_frame(
@@ -132,3 +172,6 @@ impl CatchUp {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 //! | publishes under way | `UNDER_WAY_BYTES_MAX` and one append | by the site, as its queue |
 //! | what is to be written to it | `TRANSMIT_BYTES_HIGH` and one message; acks to `…_MAX` | yes |
 //! | its mailbox | twice `QUEUE_BYTES_MAX`; an empty queue takes one message | yes |
+//! | what it reads of the log, fallen behind | `PIECE_BYTES_MAX`, and one read or frame | yes |
 //! | its id | `CLIENT_ID_BYTES_MAX` | remembered |
 //! | its will | a CONNECT, `CONNECT_BYTES_MAX` | remembered |
 //! | its topic aliases | `TOPIC_ALIAS_MAX` topics | remembered |
@@ -22,6 +23,7 @@
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
+use super::catch_up::CatchUp;
 
 /// An id, a will, a dozen subscriptions: what a client is remembered by is usually less.
 const REMEMBERED_BYTES_FREE: usize = 8 << 10;
@@ -40,6 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.received.len()
             + self.session.transmit_bytes()
             + self.blocked_bytes()
+            + self.catch_up.as_ref().map_or(0, CatchUp::held_bytes)
             + remembered.saturating_sub(REMEMBERED_BYTES_FREE)
     }
 

@@ -64,6 +64,19 @@ fn all_mailboxes_together_have_a_limit() {
     assert!(!mailbox.push_live(delivery(1)));
 }
 
+/// One message for each of ten thousand clients may be ten gigabytes.
+#[test]
+fn with_all_of_the_share_in_use_an_empty_mailbox_takes_nothing() {
+    let all_bytes = roomy();
+    all_bytes.add(all_bytes.bytes_max());
+    let mailbox = mailbox(&all_bytes);
+    assert!(!mailbox.push_live(delivery(1)));
+    mailbox.push_committed((7, 3), delivery(1));
+    let contents = mailbox.lock();
+    assert_eq!(contents.standing, Standing::Behind { from: (7, 3) });
+    assert_eq!(all_bytes.bytes(), all_bytes.bytes_max());
+}
+
 #[test]
 fn messages_before_the_place_where_it_went_live_are_not_for_it() {
     let mailbox = mailbox(&roomy());
