@@ -7,8 +7,8 @@
 //! Clients choose what lies on the disk inside of values, so after a power cut that tore the value
 //! around it a payload may look like whatever its sender likes, except like something with a tag of
 //! ours. The secret is made with the store's first identity, outlives its incarnations, is in no
-//! record, no answer and no log, and stands beside each slice too: who loses the identity file loses
-//! no data.
+//! record, no answer and no log, and stands beside each slice too: who loses the identity file
+//! loses no data.
 //!
 //! The tag is SipHash-2-4, which is made for this and needs 30 ns for a value's head. The checksum
 //! of a payload stays a CRC: it is there for damage, and the tag covers it.

@@ -517,7 +517,8 @@ fn whatever_happens_the_newest_of_every_key_is_there() {
         "{rewritten}"
     );
     println!(
-        "proved sim: compaction: {} seeds of one store whose disk fails; slices rewritten: {rewritten}",
+        "proved sim: compaction: {} seeds of one store whose disk fails; \
+         slices rewritten: {rewritten}",
         seeds().count()
     );
 }

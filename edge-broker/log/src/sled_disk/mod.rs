@@ -285,6 +285,4 @@ impl Disk for SledDisk {
 }
 
 #[cfg(test)]
-mod foreign_tests;
-#[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! Real slices in temporary folders.
 #![allow(clippy::unwrap_used)]
 
+mod foreign;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

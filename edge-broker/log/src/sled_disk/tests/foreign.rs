@@ -1,12 +1,11 @@
 //! What a client sends is never taken for what the store wrote, torn around it or not.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::raw::SledFile;
 use crate::secret::Secret;
+use crate::sled_disk::raw::SledFile;
 use crate::value::{self, Envelope, PAYLOAD_BYTES_MAX};
 use crate::{ClosedSlice, Entry, EntryKind, Recovery, SledDisk, Store, StoreConfig, Unreadable};
 
