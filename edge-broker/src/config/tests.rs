@@ -319,7 +319,7 @@ fn all_that_does_not_fit_is_told_at_once_each_with_its_line() {
 fn routes_that_disagree_are_told_at_the_later_one() {
     let text = problem(
         "[[route]]\nfilter = \"a\"\ntopic = \"t\"\npriority = \"high\"\n\
-         [[route]]\nfilter = \"b\"\ntopic = \"t\"\n",
+         [[route]]\nfilter = \"b\"\ntopic = \"t\"\npriority = \"normal\"\n",
     );
     assert!(text.starts_with("gateway.toml:6: routes"), "{text}");
 }
