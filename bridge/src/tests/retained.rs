@@ -201,8 +201,14 @@ fn beyond_its_room_the_index_keeps_no_more_topics_and_loses_none() {
     let mut client = door.client("late");
     client.subscribe("a/00", 1);
     assert_eq!(client.message(), (3, "a/00".to_owned(), "new".to_owned()));
-    // One that is cleared makes room for another.
+    // One that is cleared makes room for another, once live delivery has passed it.
     set(&mut device, "a/01", "");
-    set(&mut device, "a/99", "x");
-    assert_eq!(door.bridge.stats().retained, kept);
+    for _ in 0..40 {
+        set(&mut device, "a/99", "x");
+        if door.bridge.stats().retained == kept {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("there is no room for another");
 }
