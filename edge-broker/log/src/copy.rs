@@ -6,7 +6,7 @@
 
 use crate::scan::{Found, SliceHeader};
 use crate::secret::Secret;
-use crate::slice_index::{self, SliceIndex, Summary};
+use crate::slice_index::{self, Places, SliceIndex, Summary};
 use crate::value;
 use crate::{Disk, DiskError, Slice};
 
@@ -86,7 +86,8 @@ fn write_slice<D: Disk>(
     summary.void_from = plan.void_from;
     summary.voids_from = summary.voids_from.min(plan.voids_from);
     summary.partitions = index.spans().collect();
-    slice_index::store(disk, plan.number, &summary, &index)?;
+    index.places = Places::find(&disk.read_slice(plan.number)?, secret, &index.frames)?;
+    slice_index::store(disk, plan.number, &summary, &index, &index.places)?;
     Ok((summary, index))
 }
 

@@ -16,7 +16,7 @@ use crate::compaction::filter::Filter;
 use crate::compaction::pass::Pass;
 use crate::scan::Found;
 use crate::shared::Shared;
-use crate::slice_index::{self, SliceIndex, Summary};
+use crate::slice_index::{self, Places, SliceIndex, Summary};
 use crate::value::{self, Values};
 use crate::{Checkpoint, Disk, DiskError, LostRange, TopicPartition, checkpoint, identity};
 
@@ -61,7 +61,7 @@ pub enum Job {
 pub struct Source {
     pub number: u64,
     pub summary: Summary,
-    pub live: Option<SliceIndex>,
+    pub live: Option<Box<SliceIndex>>,
 }
 
 /// What came of it.
@@ -227,7 +227,9 @@ fn seal<D: Disk>(
     summary.partitions = index.spans().collect();
     shared.let_go(number);
     shared.disk.seal_slice(number)?;
-    slice_index::store(&shared.disk, number, &summary, index)?;
+    let slice = shared.disk.read_slice(number)?;
+    let places = Places::find(&slice, shared.secret, &index.frames)?;
+    slice_index::store(&shared.disk, number, &summary, index, &places)?;
     let file_bytes = shared.disk.slice_bytes(number);
     Ok(Outcome::Sealed {
         number,
@@ -243,7 +245,7 @@ fn remove<D: Disk>(
 ) -> Result<Outcome<D>, DiskError> {
     for (older, summary) in voided {
         let index = shared.index(*older)?;
-        slice_index::store(&shared.disk, *older, summary, &index)?;
+        slice_index::store(&shared.disk, *older, summary, &index, &index.places)?;
     }
     if !shared.close(number) {
         return Err(busy(number));

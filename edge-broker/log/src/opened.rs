@@ -3,12 +3,15 @@
 //! ```text
 //! newest slice, and one given up until it is copied ── Written ── engine ──┐
 //! every other one ──────────────────────────────────── Closed ─── place ───┴──> value, checked
+//!                                                               │
+//!                                       the index says it; else found by looking the slice through
 //! ```
 //! Nothing that is read here is handed on unchecked. What is open is `shared`'s affair.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::secret::Secret;
+use crate::slice_index::SliceIndex;
 use crate::value::{self, Value, Values};
 use crate::{ClosedSlice, Disk, DiskError, Slice, Unreadable};
 
@@ -53,31 +56,65 @@ impl<S: Slice> Values for Written<'_, S> {
 
 /// A slice that nobody writes any more.
 pub struct Closed<D: Disk> {
+    number: u64,
     slice: D::Closed,
     secret: Secret,
-    places: Places,
+    /// Says where the values lie, if the slice is sealed.
+    index: Option<Arc<SliceIndex>>,
+    /// Where they really lie, once that was looked for.
+    found: Mutex<Option<Arc<Found>>>,
 }
 
 impl<D: Disk> Closed<D> {
-    /// Opens it.
-    pub fn open(disk: &D, number: u64, secret: Secret) -> Result<Closed<D>, DiskError> {
-        let slice = disk.read_slice(number)?;
-        let places = Places::find(&slice, secret)?;
+    /// Opens it; nothing of it is read yet.
+    pub fn open(
+        disk: &D,
+        number: u64,
+        secret: Secret,
+        index: Option<Arc<SliceIndex>>,
+    ) -> Result<Closed<D>, DiskError> {
         Ok(Closed {
-            slice,
+            number,
+            slice: disk.read_slice(number)?,
             secret,
-            places,
+            index,
+            found: Mutex::default(),
         })
+    }
+
+    /// Where all values lie. Whoever needs that too waits for the one who looks.
+    fn look_through(&self) -> Result<Arc<Found>, DiskError> {
+        let mut known = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = &*known {
+            return Ok(Arc::clone(found));
+        }
+        if self.index.is_some() {
+            let number = self.number;
+            log::warn!("not all of slice {number} is where its index says, looking it through");
+        }
+        let found = Arc::new(Found::find(&self.slice, self.secret)?);
+        *known = Some(Arc::clone(&found));
+        Ok(found)
     }
 }
 
 impl<D: Disk> Values for Closed<D> {
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Value>, DiskError> {
-        let Some((at, len)) = self.places.of(sequence, part) else {
-            return Ok(None);
+        let read = |(at, len)| {
+            let read = self.slice.read_at(Unreadable::IsError, at, len)?;
+            value::check(self.secret, read, sequence, part)
         };
-        let read = self.slice.read_at(Unreadable::IsError, at, len)?;
-        value::check(self.secret, read, sequence, part).map(Some)
+        let index = self.index.as_ref();
+        match index
+            .and_then(|index| index.place(sequence, part))
+            .map(read)
+        {
+            Some(Ok(value)) => return Ok(Some(value)),
+            Some(Err(DiskError::Damaged(_))) | None => {}
+            Some(Err(error)) => return Err(error),
+        }
+        let place = self.look_through()?.place(sequence, part);
+        place.map(read).transpose()
     }
 
     fn bytes(&self) -> u64 {
@@ -87,7 +124,7 @@ impl<D: Disk> Values for Closed<D> {
 
 /// Where each whole value of a slice lies, sorted by write and part.
 #[derive(Debug, Default)]
-struct Places(Vec<Place>);
+struct Found(Vec<Place>);
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -103,10 +140,10 @@ impl Place {
     }
 }
 
-impl Places {
+impl Found {
     /// Looks a slice through. An error of the disk is one: a value that cannot be read now is not
     /// a value that is gone.
-    fn find(slice: &impl ClosedSlice, secret: Secret) -> Result<Places, DiskError> {
+    fn find(slice: &impl ClosedSlice, secret: Secret) -> Result<Found, DiskError> {
         let mut places = Vec::new();
         slice.find_values(Unreadable::IsError, &mut |at, bytes| {
             let Some(head) = value::check_prefix(secret, bytes) else {
@@ -124,11 +161,11 @@ impl Places {
         // sled wrote some more than once; one is enough.
         places.dedup_by_key(|place| place.key());
         places.shrink_to_fit();
-        Ok(Places(places))
+        Ok(Found(places))
     }
 
     /// Where a value lies, and how long it is.
-    fn of(&self, sequence: u64, part: u32) -> Option<(u64, usize)> {
+    fn place(&self, sequence: u64, part: u32) -> Option<(u64, usize)> {
         let found = self.0.binary_search_by_key(&(sequence, part), Place::key);
         let place = &self.0[found.ok()?];
         Some((place.at, usize::from(place.len)))

@@ -168,6 +168,11 @@ impl Scanned {
         Ok(Found::new(sequence, stored.ok_or_else(gone)?))
     }
 
+    /// Where a value lies.
+    pub fn place(&self, sequence: u64, part: u32) -> Option<u64> {
+        self.places.get(&(sequence, part)).copied()
+    }
+
     fn salvage<'a, C>(&'a self, slice: &'a C) -> Salvage<'a, C> {
         Salvage {
             slice,

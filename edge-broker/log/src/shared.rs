@@ -13,12 +13,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SliceEntry};
 use crate::opened::{Closed, Opened};
 use crate::pool::Pool;
 use crate::scan;
 use crate::secret::Secret;
-use crate::slice_index::{self, SliceIndex};
+use crate::slice_index::{self, Places, SliceIndex};
 use crate::{Disk, DiskError, Entry};
 
 /// Shared by the store and its readers.
@@ -147,13 +147,19 @@ impl<D: Disk> Shared<D> {
         let mut fresh = false;
         let slice = self.closed.get(number, || {
             fresh = true;
-            Closed::open(&self.disk, number, self.secret)
+            Closed::open(&self.disk, number, self.secret, self.sealed_index(number))
         })?;
         if fresh && self.catalog().get(number).is_none() {
             // It went meanwhile, and nobody else would let go of its file.
             self.closed.remove(number);
         }
         Ok(Opened::Closed(slice))
+    }
+
+    /// The index of a slice, if it is sealed: until then nothing says where its values lie.
+    fn sealed_index(&self, number: u64) -> Option<Arc<SliceIndex>> {
+        let is_sealed = self.catalog().get(number).is_some_and(SliceEntry::sealed);
+        is_sealed.then(|| self.index(number).ok()).flatten()
     }
 
     /// The index of a sealed slice: from memory, from its file, or by scanning it.
@@ -177,6 +183,9 @@ impl<D: Disk> Shared<D> {
             let found = scanned.read(&self.disk, number, frame.sequence)?;
             index.push(found.place(), found.envelope.kind, &found.data, |_, _| {});
         }
+        index.places = Places::of(&index.frames, |sequence, part| {
+            scanned.place(sequence, part)
+        });
         Ok(index)
     }
 

@@ -1,4 +1,4 @@
-//! What lies where in one slice: its frames, and (partition, base offset) → place.
+//! What lies where in one slice: its frames, their values, and (partition, base offset) → frame.
 //!
 //! In memory until the slice is sealed, where every write extends it; then stored beside the slice,
 //! see `file`; rebuilt by scanning where it is missing or damaged. Writer, readers and copies use
@@ -7,21 +7,22 @@
 //! Frames are in write order. An overwrite takes the voided ones out again, so indexes rise too.
 
 mod file;
+mod places;
 mod summary;
 
 use std::collections::BTreeMap;
 
 use bytes::Buf;
-use serde::{Deserialize, Serialize};
 
 pub use file::{load, load_summary, store};
+pub use places::Places;
 pub use summary::{SpanRecord, Summary, empty_summary, note_frame};
 
 use crate::frame::{FrameHeader, item_places};
 use crate::{EntryKind, TopicPartition};
 
 /// A frame in a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FramePlace {
     pub sequence: u64,
     pub index: u64,
@@ -30,7 +31,7 @@ pub struct FramePlace {
 }
 
 /// A batch in a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPlace {
     pub base_offset: i64,
     pub max_timestamp_ms: i64,
@@ -51,13 +52,20 @@ impl BatchPlace {
 }
 
 /// Frames and batches of one slice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SliceIndex {
     pub frames: Vec<FramePlace>,
     pub partitions: BTreeMap<TopicPartition, Vec<BatchPlace>>,
+    /// Of the frames' values; of a sealed slice only.
+    pub places: Places,
 }
 
 impl SliceIndex {
+    /// Where a value should lie, and its length.
+    pub fn place(&self, sequence: u64, part: u32) -> Option<(u64, usize)> {
+        self.places.get(&self.frames, sequence, part)
+    }
+
     /// Adds a frame that was written after all the others, and takes out what it voids.
     /// Tells of each batch that is now in it.
     pub fn push(

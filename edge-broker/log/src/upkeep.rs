@@ -180,6 +180,6 @@ pub(crate) fn source(catalog: &Catalog, number: u64) -> Option<Source> {
     Some(Source {
         number,
         summary,
-        live: entry.live.clone(),
+        live: entry.live.clone().map(Box::new),
     })
 }

@@ -131,8 +131,20 @@ impl Envelope {
 
     /// Values the whole write takes.
     pub fn parts(&self) -> u32 {
-        (ENVELOPE_BYTES + self.data_bytes as usize).div_ceil(PAYLOAD_BYTES_MAX) as u32
+        parts(self.data_bytes)
     }
+}
+
+/// Values that a write of so many bytes takes.
+pub fn parts(data_bytes: u32) -> u32 {
+    (ENVELOPE_BYTES as u64 + u64::from(data_bytes)).div_ceil(PAYLOAD_BYTES_MAX as u64) as u32
+}
+
+/// Length of one of them.
+pub fn value_bytes(data_bytes: u32, part: u32) -> usize {
+    let before = u64::from(part) * PAYLOAD_BYTES_MAX as u64;
+    let left = (ENVELOPE_BYTES as u64 + u64::from(data_bytes)).saturating_sub(before);
+    VALUE_HEAD_BYTES + left.min(PAYLOAD_BYTES_MAX as u64) as usize
 }
 
 /// Encodes a write into `scratch`, value after value, each but the last of full length.

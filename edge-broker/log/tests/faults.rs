@@ -706,3 +706,30 @@ fn a_reader_passes_any_number_of_slices_that_were_written_over() {
     assert!(store.usage().slices.len() > 16);
     assert_eq!(offsets(&store, 0), [0]);
 }
+
+/// Every opening of an old slice once looked all of it through for the places of its values.
+#[test]
+fn an_old_record_is_read_without_looking_its_slice_through() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..61, 8000);
+    maintain(&mut store, &disk);
+    store.close();
+    let disk = disk.restarted();
+    let (store, _) = open(&disk);
+    let reader = store.reader();
+    let look = || {
+        let before = disk.stats().looked_through;
+        // More slices than are kept open, again and again.
+        for offset in [3, 13, 23, 33, 43, 53].repeat(3) {
+            let found = reader.read(partition(0), offset, 1).unwrap();
+            assert_eq!(found[0].base_offset(), offset);
+        }
+        disk.stats().looked_through - before
+    };
+    assert_eq!(look(), 0);
+    // An index that cannot be read costs one look each time its slice is opened.
+    let number = store.usage().slices[0].number;
+    assert!(disk.damage_file(&format!("slices/{number}/index"), true));
+    assert!((1..=3).contains(&look()));
+}

@@ -19,7 +19,7 @@ pub fn rescue<D: Disk>(
     number: u64,
 ) -> Result<Outcome<D>, DiskError> {
     let known = match &source.live {
-        Some(live) => Some(live.clone()),
+        Some(live) => Some(SliceIndex::clone(live)),
         None => slice_index::load(&shared.disk, source.number),
     };
     let plan = Plan {

@@ -61,6 +61,8 @@ pub struct MemStats {
     pub values_torn: u64,
     /// Unsynced values kept by them.
     pub values_kept: u64,
+    /// Closed slices looked through from end to end.
+    pub looked_through: u64,
 }
 
 /// A disk in memory. Clones are the same disk.

@@ -9,7 +9,7 @@
 use bytes::{Buf, BufMut};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchPlace, FramePlace, SliceIndex, Summary};
+use super::{BatchPlace, FramePlace, Places, SliceIndex, Summary};
 use crate::{Disk, DiskError, TopicPartition};
 
 const MAGIC: [u8; 8] = *b"edgeidx1";
@@ -22,16 +22,17 @@ fn name(number: u64) -> String {
     format!("slices/{number}/index")
 }
 
-/// Writes a sealed slice's index.
+/// Writes a sealed slice's index, with the places of its values.
 pub fn store<D: Disk>(
     disk: &D,
     number: u64,
     summary: &Summary,
     index: &SliceIndex,
+    places: &Places,
 ) -> Result<(), DiskError> {
     let damaged = |cause: postcard::Error| DiskError::Io(format!("index of {number}: {cause}"));
     let summary = postcard::to_allocvec(summary).map_err(damaged)?;
-    let body = postcard::to_allocvec(&index.packed()).map_err(damaged)?;
+    let body = postcard::to_allocvec(&index.packed(places)).map_err(damaged)?;
     let mut to = Vec::with_capacity(HEAD_BYTES + summary.len() + body.len());
     to.put_slice(&MAGIC);
     to.put_u32_le(summary.len() as u32);
@@ -98,6 +99,8 @@ struct Packed {
     /// Sequence, index, term, data length.
     frames: Vec<(u64, u64, u64, u32)>,
     partitions: Vec<(TopicPartition, Vec<PackedBatch>)>,
+    /// See [`Places::packed`].
+    places: Vec<i64>,
 }
 
 /// Base offset less the last next offset, timestamp difference, last delta, frame difference,
@@ -105,7 +108,7 @@ struct Packed {
 type PackedBatch = (u64, i64, u32, u32, u32, u32);
 
 impl SliceIndex {
-    fn packed(&self) -> Packed {
+    fn packed(&self, places: &Places) -> Packed {
         let mut last = (0, 0, 0);
         let frames = self.frames.iter().map(|frame| {
             let packed = (
@@ -137,6 +140,7 @@ impl SliceIndex {
         Packed {
             frames,
             partitions: self.partitions.iter().map(pack).collect(),
+            places: places.packed(&self.frames),
         }
     }
 
@@ -178,6 +182,7 @@ impl SliceIndex {
             }
             index.partitions.insert(*partition, places);
         }
+        index.places = Places::unpacked(&index.frames, &packed.places);
         Some(index)
     }
 }

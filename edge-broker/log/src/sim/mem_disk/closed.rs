@@ -17,7 +17,9 @@ impl ClosedSlice for MemClosed {
         _: Unreadable,
         found: &mut dyn FnMut(u64, &[u8]) -> usize,
     ) -> Result<(), DiskError> {
-        for ((sequence, part), value) in &self.0.disk.live()?.slice(self.0.number)?.values {
+        let mut contents = self.0.disk.live()?;
+        contents.stats.looked_through += 1;
+        for ((sequence, part), value) in &contents.slice(self.0.number)?.values {
             found(sequence << PART_BITS | u64::from(*part), &value.bytes);
         }
         Ok(())
