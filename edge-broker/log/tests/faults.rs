@@ -733,3 +733,27 @@ fn an_old_record_is_read_without_looking_its_slice_through() {
     assert!(disk.damage_file(&format!("slices/{number}/index"), true));
     assert!((1..=3).contains(&look()));
 }
+
+/// A copy that failed at its very end is removed, and a power cut may bring it back, whole.
+#[test]
+fn what_was_copied_twice_is_there_once() {
+    for seed in 0..1000 {
+        let disk = MemDisk::new(seed);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..5, 100);
+        drop(store);
+        let disk = disk.power_cut();
+        disk.set_faults(Faults {
+            sync_fails_one_in: 4,
+            ..Faults::default()
+        });
+        drop(Store::open(disk.clone(), small()));
+        disk.set_faults(Faults::default());
+        let (store, _) = open(&disk.power_cut());
+        for slice in store.usage().slices {
+            let partitions = slice.partitions.len();
+            assert!(partitions <= 1, "seed {seed}: {slice:?}");
+        }
+        assert_eq!(offsets(&store, 0), (0..4).collect::<Vec<_>>());
+    }
+}

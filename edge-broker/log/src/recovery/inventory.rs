@@ -66,6 +66,7 @@ pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
     inventory
         .pieces
         .sort_by_key(|piece| (piece.order(), piece.number));
+    drop_doubled(disk, &mut inventory);
     Ok(inventory)
 }
 
@@ -98,6 +99,38 @@ fn drop_replaced<D: Disk>(disk: &D, inventory: &mut Inventory) {
         }
         false
     });
+}
+
+/// A copy that failed at its very end is made again under another number. Removed, but not for
+/// sure, the first one may come back by a power cut: of two copies that begin with the same write
+/// the one that goes further counts, or the later one.
+fn drop_doubled<D: Disk>(disk: &D, inventory: &mut Inventory) {
+    let copies = |piece: &Piece| match &piece.content {
+        Content::Sealed(summary) => Some((summary.first_sequence, summary.last_sequence)),
+        Content::Scanned { .. } => None,
+    };
+    let mut doubled = Vec::new();
+    let mut kept: Option<&Piece> = None;
+    for piece in inventory
+        .pieces
+        .iter()
+        .filter(|piece| copies(piece).is_some())
+    {
+        let twin = kept.filter(|kept| copies(kept).map(|c| c.0) == copies(piece).map(|c| c.0));
+        match twin {
+            Some(twin) if copies(twin) > copies(piece) => doubled.push(piece.number),
+            _ => {
+                doubled.extend(twin.map(|twin| twin.number));
+                kept = Some(piece);
+            }
+        }
+    }
+    for number in &doubled {
+        inventory.unwanted.remove(disk, *number);
+    }
+    inventory
+        .pieces
+        .retain(|piece| !doubled.contains(&piece.number));
 }
 
 fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskError> {
