@@ -11,6 +11,8 @@ mod support;
 mod failed_sync;
 #[path = "crash/kill9.rs"]
 mod kill9;
+#[path = "crash/leaping_clock.rs"]
+mod leaping_clock;
 #[path = "crash/power_cut.rs"]
 mod power_cut;
 #[path = "crash/replayer.rs"]

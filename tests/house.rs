@@ -30,13 +30,14 @@ const ARROWS: [(&str, &[&str]); 6] = [
 ];
 
 /// Modules that decide and never act: `now` and everything else is an argument.
-const CORES: [&str; 13] = [
+const CORES: [&str; 14] = [
     "bridge/src/codec",
     "bridge/src/routes",
     "bridge/src/session",
     "bridge/src/trie",
     "cloud-sync/src/forwarder",
     "edge-broker/kafka-wire/src",
+    "edge-broker/site/src/age",
     "edge-broker/site/src/core",
     "edge-broker/site/src/ledger",
     "edge-broker/site/src/retention",

@@ -10,6 +10,7 @@
 //! [`Site`] is the thin shell around it: two threads and a handle that every door clones.
 //! Bytes on disk are left to `edge-log`, formats of records to `kafka-wire`.
 
+mod age;
 mod append;
 mod bell;
 mod clock;
@@ -37,6 +38,7 @@ pub mod wear;
 mod window;
 
 pub use crate::core::SiteCore;
+pub use age::Moment;
 pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now};
 pub use clock::{ClockTrust, Mend, Mends, mended_ms};
 pub use config::{SiteConfig, WhenFull};

@@ -12,12 +12,14 @@
 //! filesystem    1. only; unforwarded data is never dropped for somebody else's files, neither when
 //!               it is full nor when it has less left than the store wants
 //! ```
-//! Only closed slices are looked at: what is in the newest one stays.
+//! Only closed slices are looked at: what is in the newest one stays. Ages are running time since
+//! the newest frame of a slice (`age`): neither a wall clock nor a client's stamp makes them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use edge_log::{PartitionSpan, SliceInfo, TopicPartition, Usage};
 
+use crate::age::Moment;
 use crate::config::WhenFull;
 use crate::ledger::LossCause;
 use crate::state::{PartitionState, State, TopicState};
@@ -31,8 +33,8 @@ pub struct Situation<'a> {
     pub state: &'a State,
     /// The store's figures.
     pub usage: &'a Usage,
-    /// Site time.
-    pub now_ms: i64,
+    /// When.
+    pub now: Moment,
     /// What topics do that say `inherit`.
     pub when_full: WhenFull,
     /// Whether there is a central cluster: without one nobody misses what expires.
@@ -191,23 +193,15 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Offset below which everything is older than allowed. A span stamped by a clock that was
-    /// never set is as old as the next one that was.
+    /// Offset below which everything is older than allowed.
     fn expired_by_time(&self, retention_ms: i64, parts: &[Part<'_>]) -> i64 {
-        let now_ms = self.situation.now_ms;
-        if retention_ms < 0 || now_ms < CLOCK_SET_MS {
+        let Ok(retention_ms) = u64::try_from(retention_ms) else {
             return 0;
-        }
-        let mut start = 0;
-        for part in parts {
-            if part.span.max_timestamp_ms >= now_ms.saturating_sub(retention_ms) {
-                break;
-            }
-            if part.span.max_timestamp_ms >= CLOCK_SET_MS {
-                start = part.next_offset;
-            }
-        }
-        start
+        };
+        let Situation { state, now, .. } = *self.situation;
+        let age_ms = |part: &&Part<'_>| state.ages.age_ms(part.slice.last_index, now);
+        let expired = parts.iter().take_while(|part| age_ms(part) > retention_ms);
+        expired.last().map_or(0, |part| part.next_offset)
     }
 
     /// What central has goes before its time.

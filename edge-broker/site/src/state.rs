@@ -24,6 +24,7 @@ use kafka_wire::RecordBatch;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::age::{Ages, Moment};
 use crate::clock::Clocks;
 use crate::control::{Control, UnknownControl};
 use crate::ledger::{Ledger, LossCause};
@@ -148,6 +149,9 @@ pub struct State {
     /// Bytes on the link to central.
     #[serde(skip)]
     pub link: LinkMonth,
+    /// How old frames are.
+    #[serde(skip)]
+    pub ages: Ages,
 }
 
 /// The next part of the stored form.
@@ -261,6 +265,7 @@ impl State {
         let out = postcard::to_extend(self, vec![VERSION]).unwrap_or_default();
         let out = postcard::to_extend(&self.clocks, out).unwrap_or_default();
         let out = postcard::to_extend(&self.link, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.ages, out).unwrap_or_default();
         assert!(!out.is_empty(), "the state can be encoded");
         Bytes::from(out)
     }
@@ -280,6 +285,7 @@ impl State {
         let mut state: State = take(&mut rest)?;
         state.clocks = take_later(&mut rest)?;
         state.link = take_later(&mut rest)?;
+        state.ages = take_later(&mut rest)?;
         rest.is_empty().then_some(state)
     }
 
@@ -331,6 +337,7 @@ impl State {
             if header.proposer_term == term {
                 self.site_time_ms = self.site_time_ms.max(header.site_time_ms);
                 applied.site_time_ms = self.site_time_ms;
+                self.ages.note(index, Moment::of(&header));
                 self.apply_items(&header, items, &mut applied);
             } else {
                 applied.foreign_term = true;

@@ -251,7 +251,7 @@ const TOPICS: &[Key] = &[
         "retention.ms",
         "604_800_000",
         Kind::Int(-1, 36_500 * DAY_MS),
-        "how long records are kept; -1 = no limit",
+        "how long records are kept while it runs; -1 = no limit",
     ),
     key(
         "retention.bytes",

@@ -3,6 +3,7 @@
 use edge_log::{Checkpoint, Durable, LostRange, Maintained, PersistError, Recovery, Usage};
 
 use super::{Disk, Flying, LAZY_MS, Output, PendingControl, PersistJob, Persisting, SiteCore};
+use crate::age::Moment;
 use crate::append::Now;
 use crate::compaction;
 use crate::control::Control;
@@ -194,7 +195,11 @@ impl<T> SiteCore<T> {
         let planned = plan(&Situation {
             state: &self.state,
             usage: &self.disk.usage,
-            now_ms: self.site_clock.peek(now),
+            now: Moment {
+                store_id: self.store_id,
+                boot_id: self.config.boot_id,
+                boot_ms: now.mono_ms,
+            },
             when_full: self.config.site.when_full,
             forwarding: self.config.site.forwarding,
             reserve_bytes: self.reserve_bytes(),

@@ -7,7 +7,16 @@ use super::*;
 use crate::topics::{CleanupPolicy, TopicConfig, TopicWhenFull};
 
 const DAY: i64 = 86_400_000;
-const NOW: i64 = 1_800_000_000_000;
+/// Since the boot.
+const NOW: i64 = 100 * DAY;
+
+fn at(ms: i64) -> Moment {
+    Moment {
+        store_id: 1,
+        boot_id: 1,
+        boot_ms: ms as u64,
+    }
+}
 
 fn tp(topic: u128) -> TopicPartition {
     TopicPartition {
@@ -17,6 +26,7 @@ fn tp(topic: u128) -> TopicPartition {
 }
 
 /// Topics 1 and 2 with 100 records of each in each of `days.len()` slices, closed that long ago.
+/// Stamps of records say nothing.
 fn world(days: &[i64]) -> (State, Usage) {
     let mut state = State::default();
     for topic in [1, 2] {
@@ -32,27 +42,30 @@ fn world(days: &[i64]) -> (State, Usage) {
         };
         state.topics.insert(TopicId::from_u128(topic), topic_state);
     }
-    let slice = |(i, days): (usize, &i64)| {
+    for (i, days) in days.iter().enumerate() {
+        state.ages.note(10 * i as u64 + 9, at(NOW - days * DAY));
+    }
+    let slice = |i: usize| {
         let span = |topic| PartitionSpan {
             partition: tp(topic),
             first_offset: 100 * i as i64,
             next_offset: 100 * i as i64 + 100,
             bytes: 1000,
-            max_timestamp_ms: NOW - days * DAY,
+            max_timestamp_ms: 0,
         };
         SliceInfo {
             number: i as u64,
             bytes: 2000,
             first_index: 10 * i as u64,
             last_index: 10 * i as u64 + 9,
-            max_timestamp_ms: NOW - days * DAY,
+            max_timestamp_ms: 0,
             partitions: vec![span(1), span(2)],
             sealed: true,
             poisoned: false,
             droppable: true,
         }
     };
-    let slices = days.iter().enumerate().map(slice).collect();
+    let slices = (0..days.len()).map(slice).collect();
     let usage = Usage {
         append_bytes_left: 1 << 30,
         own_bytes_left: 1 << 30,
@@ -90,7 +103,7 @@ fn planned(state: &State, usage: &Usage) -> Plan {
     plan(&Situation {
         state,
         usage,
-        now_ms: NOW,
+        now: at(NOW),
         when_full: WhenFull::DropOldest,
         forwarding: true,
         reserve_bytes: 3000,
@@ -116,19 +129,16 @@ fn a_week_expires_and_counts_what_central_lacks() {
 }
 
 #[test]
-fn a_clock_never_set_expires_nothing_by_itself() {
+fn a_stamp_keeps_nothing_and_lets_nothing_go() {
     let (state, mut usage) = world(&[9, 8, 1]);
-    for slice in &mut usage.slices {
-        slice.partitions[0].max_timestamp_ms = 5000;
-        slice.partitions[1].max_timestamp_ms = 5000;
+    let year = 365 * DAY;
+    for stamp_ms in [0, NOW, 1_800_000_000_000, 1_800_000_000_000 + 10 * year] {
+        for span in usage.slices.iter_mut().flat_map(|s| &mut s.partitions) {
+            span.max_timestamp_ms = stamp_ms;
+        }
+        let lost = Some(LossCause::Retention);
+        assert_eq!(moves(&state, &usage), [(1, 200, lost), (2, 200, lost)]);
     }
-    assert_eq!(moves(&state, &usage), []);
-    // Once something later expired, what lies before it is older still.
-    usage.slices[1].partitions[0].max_timestamp_ms = NOW - 8 * DAY;
-    assert_eq!(
-        moves(&state, &usage),
-        [(1, 200, Some(LossCause::Retention))]
-    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What was promised, checked against what is there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use bytes::Bytes;
 use edge_log::sim::MemDisk;
@@ -10,6 +11,7 @@ use edge_site::core::SiteCore;
 use edge_site::{CommittedFrame, Marks};
 use kafka_wire::RecordBatch;
 
+use crate::node::RETENTION_MS;
 use crate::work::{End, Work, id_of, record};
 
 /// Where each record, by request and place in it, is found.
@@ -28,6 +30,16 @@ pub struct Checker {
     marks: HashMap<(usize, TopicPartition), Marks>,
     /// Elections seen.
     pub elections: u64,
+    /// Of each partition the highest start that was asked for.
+    trimmed: HashMap<TopicPartition, i64>,
+    /// Of each partition the highest progress that was told.
+    forwarded: HashMap<TopicPartition, i64>,
+    /// The only partition whose records expire within a run.
+    expiring: Option<TopicPartition>,
+    /// Some disk had little room: what central has may go before its time.
+    pub room_was_short: bool,
+    /// Requests that were acked and of which records went by retention.
+    pub expired: BTreeSet<u64>,
 }
 
 impl Checker {
@@ -57,9 +69,18 @@ impl Checker {
     }
 
     /// A node shows these marks.
-    pub fn marks(&mut self, node: usize, tp: TopicPartition, marks: Marks) {
-        let known = self.marks.entry((node, tp)).or_insert(marks);
+    pub fn marks(&mut self, node: usize, tp: TopicPartition, marks: Marks, work: &Work) {
+        let first = Marks {
+            start: 0,
+            committed_end: 0,
+            end: 0,
+            forwarded: marks.forwarded.map(|_| 0),
+        };
+        let known = *self.marks.entry((node, tp)).or_insert(first);
         assert!(marks.start >= known.start, "start of {tp:?} went back");
+        if marks.start > known.start {
+            self.went(tp, known.start..marks.start, work);
+        }
         assert!(
             marks.committed_end >= known.committed_end,
             "end of {tp:?} went back"
@@ -68,7 +89,43 @@ impl Checker {
             marks.forwarded >= known.forwarded,
             "forwarded of {tp:?} went back"
         );
-        *known = marks;
+        self.marks.insert((node, tp), marks);
+    }
+
+    /// Somebody does not need records below this any more.
+    pub fn trim(&mut self, tp: TopicPartition, start: i64) {
+        let known = self.trimmed.entry(tp).or_default();
+        *known = start.max(*known);
+    }
+
+    /// Central has everything below this.
+    pub fn progress(&mut self, tp: TopicPartition, offset: i64) {
+        let known = self.forwarded.entry(tp).or_default();
+        *known = offset.max(*known);
+    }
+
+    /// This partition's records expire.
+    pub fn expires(&mut self, tp: TopicPartition) {
+        self.expiring = Some(tp);
+    }
+
+    /// Acked records are only gone if somebody asked for it, if they are older than their topic
+    /// allows, or if room was short and central has them. What clocks show does not matter.
+    fn went(&mut self, tp: TopicPartition, offsets: Range<i64>, work: &Work) {
+        let not_needed = self.trimmed.get(&tp).copied().unwrap_or(0);
+        let forwarded = self.forwarded.get(&tp).copied().unwrap_or(0);
+        let given = if self.room_was_short { forwarded } else { 0 };
+        for (id, at_ms, offset) in work.acked_in(tp) {
+            if !offsets.contains(&offset) || offset < not_needed.max(given) {
+                continue;
+            }
+            let age_ms = work.now_ms - at_ms;
+            assert!(
+                self.expiring == Some(tp) && age_ms >= RETENTION_MS,
+                "acked record {id} at {tp:?} {offset} went at the age of {age_ms} ms"
+            );
+            self.expired.insert(id);
+        }
     }
 
     /// A node of several came back: what it knew of commits may be older than what it showed.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! clients ──▶ SiteCore ──▶ Store<MemDisk>        kill, power cut, failed sync, full disk, stalls
+//!                ▲                                leaps of the wall clock
 //!                │ ▲
 //!                ▼ │
 //!              network                           loss, duplicates, reordering, partitions
@@ -17,6 +18,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod checker;
+mod clocks;
 mod network;
 mod node;
 mod one;
@@ -96,6 +98,8 @@ pub struct Seen {
     pub trims: u64,
     /// Acked records that compaction took, at the times of looking.
     pub compacted: u64,
+    pub expired: u64,
+    pub leaps: u64,
     pub elections: u64,
     pub voided: u64,
     pub fetched: u64,
@@ -118,6 +122,8 @@ impl Seen {
         self.replayed_from_checkpoint += other.replayed_from_checkpoint;
         self.trims += other.trims;
         self.compacted += other.compacted;
+        self.expired += other.expired;
+        self.leaps += other.leaps;
         self.elections += other.elections;
         self.voided += other.voided;
         self.fetched += other.fetched;
@@ -137,6 +143,8 @@ impl Seen {
             ("checkpoints", self.checkpoints),
             ("replayed_from_checkpoint", self.replayed_from_checkpoint),
             ("trims", self.trims),
+            ("expired", self.expired),
+            ("leaps", self.leaps),
         ];
         if self.three {
             must.push(("elections", self.elections));

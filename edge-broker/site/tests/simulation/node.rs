@@ -10,6 +10,7 @@ use edge_site::{Compression, Now, SiteConfig, TopicPartition};
 
 use crate::Seen;
 use crate::checker::Checker;
+use crate::clocks::Clocks;
 use crate::work::Work;
 
 /// A gateway, up or down.
@@ -20,7 +21,9 @@ pub struct Node {
     pub voters: Vec<u64>,
     pub up: Option<Up>,
     pub rng: fastrand::Rng,
-    boots: u64,
+    clocks: Clocks,
+    /// The next start is a boot of the machine.
+    boots: bool,
     failed_starts: u32,
     /// The disk may fail by chance now.
     pub faulty: bool,
@@ -48,6 +51,12 @@ struct Writing {
     report_at_ms: u64,
     outcome: Option<Result<Durable, PersistError>>,
 }
+
+/// A topic whose records expire within a run; those of the others live for a week.
+pub const EXPIRING: &str = "expiring";
+
+/// How long they are kept.
+pub const RETENTION_MS: u64 = 3_000;
 
 pub fn store_config() -> StoreConfig {
     StoreConfig {
@@ -79,7 +88,7 @@ pub fn site_config(rng: &mut fastrand::Rng) -> SiteConfig {
 
 impl Node {
     pub fn new(number: usize, seed: u64, config: SiteConfig) -> Node {
-        let rng = fastrand::Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number as u64));
+        let mut rng = fastrand::Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number as u64));
         let disk = MemDisk::new(seed.wrapping_mul(7).wrapping_add(number as u64));
         Node {
             number,
@@ -87,8 +96,9 @@ impl Node {
             config,
             voters: Vec::new(),
             up: None,
+            clocks: Clocks::new(number, rng.i64(0..1_000_000)),
             rng,
-            boots: 0,
+            boots: false,
             failed_starts: 0,
             faulty: false,
         }
@@ -102,9 +112,27 @@ impl Node {
         recovery.store_id
     }
 
+    /// What its clocks show.
+    pub fn now(&self, world: Now) -> Now {
+        self.clocks.now(world)
+    }
+
+    /// Its wall clock leaps.
+    pub fn clock_leaps(&mut self, world: Now, seen: &mut Seen) {
+        self.clocks.leap(world, &mut self.rng);
+        seen.leaps += 1;
+        if let Some(up) = &mut self.up {
+            let trust = self.clocks.trust(world);
+            up.core.handle_clock(self.clocks.now(world), trust);
+        }
+    }
+
     /// Starts it. False if the disk does not let it (it is tried again later).
-    pub fn start(&mut self, now: Now, checker: &mut Checker, seen: &mut Seen) -> bool {
-        self.boots += 1;
+    pub fn start(&mut self, world: Now, checker: &mut Checker, seen: &mut Seen) -> bool {
+        if std::mem::take(&mut self.boots) {
+            self.clocks.boot(world);
+        }
+        let now = self.clocks.now(world);
         let opened = Store::open(self.disk.clone(), self.config.store.clone());
         if crate::tracing() {
             eprintln!(
@@ -135,7 +163,7 @@ impl Node {
         seen.replayed_from_checkpoint += u64::from(recovery.checkpoint.is_some());
         let config = CoreConfig {
             site: self.config.clone(),
-            boot_id: self.boots,
+            boot_id: self.clocks.boot_id,
             seed: self.rng.u128(..),
             voters: self.voters.clone(),
         };
@@ -151,6 +179,7 @@ impl Node {
             core.pin_election_ticks(Some(10 + self.rng.usize(..10)));
             checker.restarted(self.number);
         }
+        core.handle_clock(now, self.clocks.trust(world));
         core.start(now);
         self.up = Some(Up {
             core,
@@ -177,6 +206,7 @@ impl Node {
     /// The process dies; with `cut` the power too.
     pub fn kill(&mut self, cut: bool, work: &mut Work, seen: &mut Seen) {
         self.up = None;
+        self.boots |= cut;
         if crate::tracing() {
             eprintln!("kill cut={cut}");
         }
@@ -191,28 +221,33 @@ impl Node {
     }
 
     /// Asks for topics that do not exist yet.
-    pub fn ensure_topic(&mut self, now: Now, name: &str) {
-        if let Some(up) = &mut self.up {
-            let name = name.to_owned();
-            let op = match name.as_str() {
-                "state" | "mirrored" => TopicOp::Create {
-                    settings: compacted(name == "mirrored"),
-                    partitions: None,
-                    name,
-                },
-                _ => TopicOp::Ensure {
-                    name,
-                    settings: Default::default(),
-                },
-            };
-            up.core.handle_topic(now, 0, op);
-        }
+    pub fn ensure_topic(&mut self, world: Now, name: &str) {
+        let now = self.now(world);
+        let Some(up) = &mut self.up else { return };
+        let name = name.to_owned();
+        let settings = match name.as_str() {
+            "state" | "mirrored" => Some(compacted(name == "mirrored")),
+            EXPIRING => Some([("retention.ms".into(), RETENTION_MS.to_string())].into()),
+            _ => None,
+        };
+        let op = match settings {
+            Some(settings) => TopicOp::Create {
+                name,
+                partitions: None,
+                settings,
+            },
+            None => TopicOp::Ensure {
+                name,
+                settings: Default::default(),
+            },
+        };
+        up.core.handle_topic(now, 0, op);
     }
 
     /// One step: the disk works, time passes, outputs are carried out.
     pub fn step(
         &mut self,
-        now: Now,
+        world: Now,
         work: &mut Work,
         checker: &mut Checker,
         seen: &mut Seen,
@@ -221,7 +256,8 @@ impl Node {
         if self.up.is_none() {
             return;
         }
-        self.disk_works(now, seen);
+        let now = self.now(world);
+        self.disk_works(now, checker, seen);
         if let Some(up) = &mut self.up {
             up.core.handle_tick(now);
         }
@@ -233,7 +269,7 @@ impl Node {
         }
     }
 
-    fn disk_works(&mut self, now: Now, seen: &mut Seen) {
+    fn disk_works(&mut self, now: Now, checker: &mut Checker, seen: &mut Seen) {
         let Some(up) = &mut self.up else { return };
         if let Some(writing) = up.writing.front_mut() {
             if writing.outcome.is_none() && now.mono_ms >= writing.write_at_ms {
@@ -304,7 +340,11 @@ impl Node {
         }
         if now.mono_ms >= up.report_due_ms {
             up.report_due_ms = now.mono_ms + 1000;
-            up.core.handle_disk_report(now, up.store.usage());
+            let usage = up.store.usage();
+            let wanted_bytes = 2 * self.config.store.slice_bytes;
+            checker.room_was_short |=
+                usage.filesystem_full || usage.append_bytes_left < wanted_bytes;
+            up.core.handle_disk_report(now, usage);
         }
     }
 
@@ -348,7 +388,7 @@ impl Node {
                 Output::Touched(partitions) => {
                     for tp in partitions {
                         if let Some(marks) = up.core.marks(tp) {
-                            checker.marks(self.number, tp, marks);
+                            checker.marks(self.number, tp, marks, work);
                         }
                     }
                 }

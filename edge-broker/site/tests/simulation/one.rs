@@ -8,15 +8,15 @@ use edge_site::core::TopicOp;
 use edge_site::{Now, TopicPartition};
 
 use crate::checker::Checker;
-use crate::node::{Node, site_config};
+use crate::node::{EXPIRING, Node, RETENTION_MS, site_config};
 use crate::work::Work;
 use crate::{Seen, run_seeds};
 
 /// Seeds that failed once; each found a mistake.
-const OLD_SEEDS: &[u64] = &[11, 162, 446, 596, 808, 973, 4551, 17_167];
+const OLD_SEEDS: &[u64] = &[11, 162, 446, 596, 808, 973, 4551, 17_167, 5227, 6626];
 
 /// `state` and `mirrored` are compacted, `mirrored` goes to central, too.
-const TOPICS: [&str; 5] = ["alarms", "mqtt", "trimmed", "state", "mirrored"];
+const TOPICS: [&str; 6] = ["alarms", "mqtt", "trimmed", "state", "mirrored", EXPIRING];
 
 #[test]
 fn one_gateway_keeps_its_promises() {
@@ -84,6 +84,7 @@ impl World {
             45..=54 => self.node.disk.set_capacity_bytes(u64::MAX),
             55..=60 => self.trim(),
             61..=66 => self.progress(),
+            67..=76 => self.node.clock_leaps(self.now, &mut self.seen),
             _ => self.ask(),
         }
         let mut sent = Vec::new();
@@ -105,11 +106,8 @@ impl World {
     fn pass(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.wall_ms += ms as i64;
+        self.work.now_ms = self.now.mono_ms;
         self.node.disk.advance_ms(ms);
-        if self.rng.u16(..300) == 0 {
-            // No battery behind the clock: it jumps, and no promise depends on it.
-            self.now.wall_ms = self.rng.i64(0..2_000_000_000_000);
-        }
     }
 
     fn start(&mut self) {
@@ -137,11 +135,15 @@ impl World {
         self.node.disk.set_faults(faults);
     }
 
-    fn partitions(&self) -> Vec<TopicPartition> {
+    fn partitions(&mut self) -> Vec<TopicPartition> {
         let Some(up) = &self.node.up else {
             return Vec::new();
         };
-        let of_topic = |name: &&str| up.core.topics().get(name).map(|topic| topic.partition(0));
+        let topics = up.core.topics();
+        let of_topic = |name: &&str| topics.get(name).map(|topic| topic.partition(0));
+        if let Some(tp) = of_topic(&EXPIRING) {
+            self.checker.expires(tp);
+        }
         TOPICS.iter().filter_map(of_topic).collect()
     }
 
@@ -152,13 +154,15 @@ impl World {
         }
         for _ in 0..self.rng.u32(1..5) {
             let (id, request) = self.work.ask(&mut self.rng, 0, &partitions);
+            let now = self.node.now(self.now);
             if let Some(up) = &mut self.node.up {
-                up.core.handle_append(self.now, id, request);
+                up.core.handle_append(now, id, request);
             }
         }
     }
 
     fn trim(&mut self) {
+        let now = self.node.now(self.now);
         let Some(up) = &mut self.node.up else { return };
         let Some(topic) = up.core.topics().get("trimmed").cloned() else {
             return;
@@ -167,16 +171,18 @@ impl World {
         let end = up.core.marks(tp).map_or(0, |marks| marks.committed_end);
         let start = self.rng.i64(..=end);
         self.seen.trims += 1;
-        up.core
-            .handle_topic(self.now, 0, TopicOp::Trim { tp, start });
+        self.checker.trim(tp, start);
+        up.core.handle_topic(now, 0, TopicOp::Trim { tp, start });
     }
 
     fn progress(&mut self) {
+        let now = self.node.now(self.now);
         for tp in self.partitions() {
             let Some(up) = &mut self.node.up else { return };
             let end = up.core.marks(tp).map_or(0, |marks| marks.committed_end);
-            up.core
-                .handle_progress(self.now, vec![(tp, self.rng.i64(..=end))]);
+            let offset = self.rng.i64(..=end);
+            self.checker.progress(tp, offset);
+            up.core.handle_progress(now, vec![(tp, offset)]);
         }
     }
 
@@ -204,6 +210,7 @@ impl World {
         self.calm();
         assert_eq!(self.work.open(), 0, "everything asked has an outcome");
         self.check();
+        self.wait_for_expiry();
         self.node.kill(true, &mut self.work, &mut self.seen);
         self.start();
         self.calm();
@@ -225,7 +232,26 @@ impl World {
         }
     }
 
+    /// Nothing stays for ever, whatever clocks showed and clients stamped.
+    fn wait_for_expiry(&mut self) {
+        for _ in 0..2 * RETENTION_MS / 1000 {
+            self.pass(1000);
+            self.calm();
+        }
+        let Some(up) = &self.node.up else { return };
+        let tp = up.core.topics().get(EXPIRING).unwrap().partition(0);
+        let marks = up.core.marks(tp).unwrap();
+        let usage = up.store.usage();
+        let open = usage.slices.iter().filter(|slice| !slice.sealed);
+        let spans = open.flat_map(|slice| &slice.partitions);
+        let open = spans.filter(|span| span.partition == tp);
+        let open = open.map(|span| span.first_offset).min();
+        let expired = open.unwrap_or(i64::MAX).min(marks.committed_end);
+        assert!(marks.start >= expired, "{marks:?}, below {expired} is old");
+    }
+
     fn count(&mut self) {
+        self.seen.expired = self.checker.expired.len() as u64;
         use crate::work::End;
         for asked in self.work.asked.values() {
             match asked.end {

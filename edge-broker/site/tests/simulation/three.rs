@@ -13,17 +13,17 @@ use edge_site::{Now, TopicPartition};
 
 use crate::checker::Checker;
 use crate::network::Network;
-use crate::node::{Node, site_config};
+use crate::node::{EXPIRING, Node, site_config};
 use crate::work::{End, Work};
 use crate::{Seen, run_seeds};
 
 /// Seeds that failed once; each found a mistake.
-const OLD_SEEDS: &[u64] = &[179, 271, 392, 17_482];
+const OLD_SEEDS: &[u64] = &[179, 271, 392, 17_482, 3671];
 
 const NODES: usize = 3;
 
 /// `state` is compacted.
-const TOPICS: [&str; 3] = ["mqtt", "trimmed", "state"];
+const TOPICS: [&str; 4] = ["mqtt", "trimmed", "state", EXPIRING];
 
 #[test]
 fn three_gateways_keep_their_promises() {
@@ -102,7 +102,8 @@ impl World {
             }
             34..=50 => self.network.heal(),
             51..=56 => self.trim(),
-            57..=300 => {}
+            57..=66 => node.clock_leaps(self.now, &mut self.seen),
+            67..=300 => {}
             _ => self.ask(),
         }
         self.run();
@@ -111,6 +112,7 @@ impl World {
     fn pass(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.wall_ms += ms as i64;
+        self.work.now_ms = self.now.mono_ms;
         for node in &self.nodes {
             node.disk.advance_ms(ms);
         }
@@ -125,8 +127,9 @@ impl World {
     /// Messages arrive, nodes that are down come back, all take a step.
     fn run(&mut self) {
         for (to, message) in self.network.arrivals(self.now.mono_ms) {
+            let now = self.nodes[to].now(self.now);
             if let Some(up) = &mut self.nodes[to].up {
-                up.core.handle_message(self.now, message);
+                up.core.handle_message(now, message);
             }
         }
         for number in 0..NODES {
@@ -172,19 +175,24 @@ impl World {
             true => self.rng.usize(..NODES),
             false => leaders[self.rng.usize(..leaders.len())],
         };
+        let now = self.nodes[number].now(self.now);
         let Some(up) = &mut self.nodes[number].up else {
             return;
         };
         let of_topic = |name: &&str| up.core.topics().get(name).map(|topic| topic.partition(0));
         let partitions: Vec<TopicPartition> = TOPICS.iter().filter_map(of_topic).collect();
+        if let Some(tp) = of_topic(&EXPIRING) {
+            self.checker.expires(tp);
+        }
         if !partitions.is_empty() {
             let (id, request) = self.work.ask(&mut self.rng, number, &partitions);
-            up.core.handle_append(self.now, id, request);
+            up.core.handle_append(now, id, request);
         }
     }
 
     fn trim(&mut self) {
         for node in &mut self.nodes {
+            let now = node.now(self.now);
             let Some(up) = &mut node.up else { continue };
             let Some(topic) = up.core.topics().get("trimmed").cloned() else {
                 continue;
@@ -194,8 +202,8 @@ impl World {
             if up.core.leads() {
                 self.seen.trims += 1;
                 let start = self.rng.i64(..=end);
-                up.core
-                    .handle_topic(self.now, 0, TopicOp::Trim { tp, start });
+                self.checker.trim(tp, start);
+                up.core.handle_topic(now, 0, TopicOp::Trim { tp, start });
             }
         }
     }
@@ -230,6 +238,7 @@ impl World {
             self.seen.syncs_failed += node.disk.stats().syncs_failed;
         }
         self.seen.elections = self.checker.elections;
+        self.seen.expired = self.checker.expired.len() as u64;
         self.count();
     }
 

@@ -26,6 +26,8 @@ pub enum End {
 pub struct Asked {
     pub partitions: Vec<TopicPartition>,
     pub end: End,
+    /// The world's time.
+    pub at_ms: u64,
     /// Which node took it.
     pub node: usize,
 }
@@ -34,14 +36,22 @@ pub struct Asked {
 #[derive(Default)]
 pub struct Work {
     pub asked: BTreeMap<u64, Asked>,
+    /// The world's time: milliseconds that really passed.
+    pub now_ms: u64,
     next: u64,
 }
 
 /// The id of a record: request and place in it.
 pub fn record(request: u64, place: usize, filler: usize) -> Record {
     let text = format!("{request}:{place}:{}", "x".repeat(filler));
+    // Clients stamp what they like.
+    let timestamp_ms = match request % 10 {
+        0 => 0,
+        1 => 9_000_000_000_000,
+        _ => 1_800_000_000_000 + request as i64,
+    };
     Record {
-        timestamp_ms: 1_800_000_000_000 + request as i64,
+        timestamp_ms,
         key: Some(Bytes::from(format!("k{}", request % 7))),
         value: Some(Bytes::from(text)),
         headers: vec![Header {
@@ -106,6 +116,7 @@ impl Work {
         let asked = Asked {
             partitions: of_record,
             end: End::Open,
+            at_ms: self.now_ms,
             node,
         };
         self.asked.insert(id, asked);
@@ -135,6 +146,19 @@ impl Work {
             .values_mut()
             .filter(|a| a.node == node && a.end == End::Open);
         open.for_each(|asked| asked.end = End::Unknown);
+    }
+
+    /// Acked records of a partition: request, when it was asked for, offset.
+    pub fn acked_in(&self, tp: TopicPartition) -> impl Iterator<Item = (u64, u64, i64)> + '_ {
+        self.asked.iter().flat_map(move |(&id, asked)| {
+            let offsets = match &asked.end {
+                End::Acked(offsets) => offsets.as_slice(),
+                _ => &[],
+            };
+            let places = asked.partitions.iter().zip(offsets);
+            let there = places.filter(move |(at, _)| **at == tp);
+            there.map(move |(_, &offset)| (id, asked.at_ms, offset))
+        })
     }
 
     /// Requests without an outcome.
