@@ -29,6 +29,9 @@ pub(crate) async fn compact(hub: &Hub) {
     let Some(partition) = hub.retained_topic().map(|topic| topic.partition(0)) else {
         return;
     };
+    if lock(&hub.retained).log() != Some(partition.topic) {
+        return;
+    }
     if let Err(what) = step(hub, partition).await {
         log::debug!("retained messages are not compacted now: {what}");
     }

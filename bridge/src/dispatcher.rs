@@ -78,9 +78,13 @@ impl Dispatcher {
             .collect();
         let retained = wanted
             .iter()
-            .filter(|(wanted, _)| matches!(wanted, Some(Wanted::Retained)))
+            .filter(|(wanted, _)| matches!(wanted, Some(Wanted::Retained(_))))
             .flat_map(|(_, batch)| retained_records(batch))
             .collect::<Vec<_>>();
+        let log = wanted.iter().find_map(|(wanted, _)| match wanted {
+            Some(Wanted::Retained(log)) => Some(*log),
+            _ => None,
+        });
         // Held over the frame: a new subscription is made before all of it or after all of it.
         let mut index = (!retained.is_empty()).then(|| lock(&hub.retained));
         let offsets = offsets_by_topic(&retained);
@@ -91,7 +95,8 @@ impl Dispatcher {
             }
             ordinal += batch.record_count();
         }
-        if let Some(index) = &mut index {
+        if let (Some(index), Some(log)) = (&mut index, log) {
+            index.follow(log);
             retained.iter().for_each(|record| record.apply_to(index));
         }
     }
@@ -112,7 +117,11 @@ impl Dispatcher {
             Entry::Vacant(unknown) => unknown.insert(Topic::find(hub, id)?),
         };
         let filters = match &topic.kind {
-            Kind::Retained => return Some(Wanted::Retained),
+            // Not those of one that was deleted.
+            Kind::Retained if hub.retained_topic().is_some_and(|topic| topic.id == id) => {
+                return Some(Wanted::Retained(id));
+            }
+            Kind::Retained => return Some(Wanted::No),
             Kind::Internal => return Some(Wanted::No),
             Kind::Messages(filters) => filters,
         };
@@ -140,7 +149,8 @@ impl Topic {
 }
 
 enum Wanted {
-    Retained,
+    /// By the index of retained messages; the topic they are in.
+    Retained(TopicId),
     Yes,
     No,
 }
@@ -292,6 +302,7 @@ pub(crate) async fn load_retained(hub: &Hub) {
         match hub.site.read(partition, at, READ_BYTES_MAX).await {
             Ok(batches) if !batches.is_empty() => {
                 let mut index = lock(&hub.retained);
+                index.follow(partition.topic);
                 let records = batches.iter().flat_map(retained_records);
                 records.for_each(|record| record.apply_to(&mut index));
                 at = batches

@@ -9,11 +9,11 @@ mod topics;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use edge_site::{Site, Topic};
+use edge_site::Site;
 
 use self::clients::Client;
 pub(crate) use self::clients::Registered;
@@ -45,7 +45,6 @@ pub(crate) struct Hub {
     /// The frame the live dispatcher is at; sessions that catch up compare with it.
     dispatching: AtomicU64,
     next_id: AtomicU64,
-    retained_topic: OnceLock<Arc<Topic>>,
     /// When a client may be closed again for want of memory.
     relief_due_ms: AtomicU64,
     started: Instant,
@@ -72,7 +71,6 @@ impl Hub {
             shed: Mutex::default(),
             dispatching: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
-            retained_topic: OnceLock::new(),
             relief_due_ms: AtomicU64::new(0),
             started: Instant::now(),
             stopping: AtomicBool::new(false),

@@ -77,18 +77,19 @@ pub(crate) async fn store(
     let mut request = AppendRequest::records(vec![(partition, record)], level);
     let mut retained = Vec::new();
     if publish.retain {
-        let topic = hub.create_retained_topic().await?;
+        let log = hub.create_retained_topic().await?;
         let is_message = !publish.payload.is_empty();
         let payload = is_message.then(|| publish.payload.clone());
         let record = to_record(publish, client_id, publish.topic.clone(), payload, now_ms);
         retained.push(RetainedItem {
             topic: publish.topic.clone(),
-            token: hub.begin_retained(publish, client_id),
+            token: hub.begin_retained(publish, client_id, log.id),
+            log: log.id,
             item: 1,
             bytes: retained_bytes(&record),
             is_message,
         });
-        request.items.push((topic.partition(0), record));
+        request.items.push((log.partition(0), record));
     }
     let outcome = match hub.site.append(request).await {
         Ok(ticket) => ticket.await,

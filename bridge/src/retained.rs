@@ -19,6 +19,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use edge_site::TopicId;
 
 use crate::message::Message;
 use crate::trie::filter_matches;
@@ -29,6 +30,8 @@ pub(crate) const TOPIC: &str = "_retained";
 /// Topic → where its retained message is.
 #[derive(Default)]
 pub(crate) struct RetainedIndex {
+    /// The topic of the log that the offsets are of.
+    log: Option<TopicId>,
     entries: BTreeMap<Bytes, Entry>,
     /// What the entries take in memory.
     index_bytes: usize,
@@ -112,6 +115,25 @@ impl RetainedIndex {
         self.live
     }
 
+    /// The records are in this topic from here on: of another one before it nothing is left.
+    pub(crate) fn follow(&mut self, log: TopicId) {
+        if self.log.replace(log).is_none_or(|before| before == log) {
+            return;
+        }
+        (self.live, self.live_bytes, self.log_bytes) = (0, 0, 0);
+        (self.passed, self.ahead) = (0, BTreeMap::new());
+        self.entries.retain(|_, entry| {
+            (entry.logged, entry.is_moving) = (None, false);
+            !entry.pending.is_empty()
+        });
+        self.index_bytes = self.entries.keys().map(bytes_of).sum();
+    }
+
+    /// The topic whose offsets it has.
+    pub(crate) fn log(&self) -> Option<TopicId> {
+        self.log
+    }
+
     /// A publish is about to be appended. `visible` at QoS 0: the message, or that it is cleared.
     pub(crate) fn begin(
         &mut self,
@@ -152,8 +174,15 @@ impl RetainedIndex {
         }
     }
 
-    /// Its outcome is known; `committed` = offset, size and whether it is a message.
-    pub(crate) fn end(&mut self, topic: &Bytes, token: u64, committed: Option<(i64, u64, bool)>) {
+    /// Its outcome is known; `committed` = offset in `log`, size and whether it is a message.
+    pub(crate) fn end(
+        &mut self,
+        topic: &Bytes,
+        token: u64,
+        log: TopicId,
+        committed: Option<(i64, u64, bool)>,
+    ) {
+        let committed = committed.filter(|_| self.log == Some(log));
         if let Some((offset, bytes, is_message)) = committed {
             self.note(topic, offset, bytes, is_message);
             if offset >= self.passed {

@@ -139,6 +139,31 @@ fn a_setting_that_a_route_names_is_not_changed_behind_its_back() {
 }
 
 #[test]
+fn topics_of_the_gateway_itself_are_not_deleted() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v5("d"));
+    device.retain_acked("state", b"kept");
+    let refused = gateway.run(&["topic", "delete", "_retained"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("not deleted: _retained"), "{said}");
+    // The way out that it names.
+    assert!(
+        said.contains("publish --mqtt --retain TOPIC \"\""),
+        "{said}"
+    );
+    gateway.ask(&["publish", "--mqtt", "--retain", "state", ""]);
+    let mut late = Client::connect(gateway.mqtt(), &Hello::v3("late"));
+    late.subscribe(&[("state", 1)]);
+    device.publish_acked("state", b"live");
+    assert_eq!(
+        late.receive(),
+        ("state".to_owned(), b"live".to_vec(), false)
+    );
+}
+
+#[test]
 fn publish_and_tail_meet() {
     let dir = scratch();
     let gateway = Gateway::start(dir.path());

@@ -8,7 +8,8 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use edge_site::{
-    AckLevel, AppendRequest, Record, Refused, Topic, TopicPartition, TopicTable, TopicWhenFull,
+    AckLevel, AppendRequest, Record, Refused, Topic, TopicId, TopicPartition, TopicTable,
+    TopicWhenFull,
 };
 use kafka_wire::partition_for_key;
 
@@ -34,6 +35,8 @@ pub(crate) struct Batch {
 pub(crate) struct RetainedItem {
     pub(crate) topic: Bytes,
     pub(crate) token: u64,
+    /// The topic of the log that it goes to.
+    pub(crate) log: TopicId,
     /// Its place among the items.
     pub(crate) item: usize,
     pub(crate) bytes: u64,
@@ -89,6 +92,8 @@ pub(crate) struct Intake {
     target_bytes: usize,
     /// The topics for which they were found; weak, or quiet clients would keep old tables.
     table: Weak<TopicTable>,
+    /// Where retained messages go, of the publish that was prepared last.
+    retained: Option<TopicPartition>,
     batches: Vec<Batch>,
     bytes: usize,
 }
@@ -146,8 +151,11 @@ impl Intake {
         publish: &Publish,
         client_id: &Bytes,
     ) -> Result<(), Missing> {
-        if publish.retain && hub.retained_topic().is_none() {
-            return Err(Missing::Retained);
+        if publish.retain {
+            self.retained = hub.retained_topic().map(|topic| topic.partition(0));
+            if self.retained.is_none() {
+                return Err(Missing::Retained);
+            }
         }
         if self
             .target
@@ -223,6 +231,7 @@ impl Intake {
         let is_qos0 = publish.qos == QoS::AtMostOnce;
         let bytes = if publish.retain { 2 * bytes } else { bytes };
         let class = class(&target, &publish, session.requests_under_way());
+        let retained = self.retained;
         let batch = self.batch(class, bytes);
         if !is_qos0 || publish.retain {
             let number = *batch.number.get_or_insert_with(|| session.open_request());
@@ -240,15 +249,9 @@ impl Intake {
         }
         batch.request.items.push((target.partition, record));
         if publish.retain
-            && let Some(topic) = hub.retained_topic()
+            && let Some(partition) = retained
         {
-            batch.push_retained(
-                hub,
-                session.client_id(),
-                &publish,
-                topic.partition(0),
-                wall_ms,
-            );
+            batch.push_retained(hub, session.client_id(), &publish, partition, wall_ms);
         }
         self.target = Some(target);
         self.bytes += bytes;
@@ -321,7 +324,8 @@ impl Batch {
         let record = to_record(publish, client_id, publish.topic.clone(), payload, wall_ms);
         self.retained.push(RetainedItem {
             topic: Bytes::copy_from_slice(&publish.topic),
-            token: hub.begin_retained(publish, client_id),
+            token: hub.begin_retained(publish, client_id, partition.topic),
+            log: partition.topic,
             item: self.request.items.len(),
             bytes: retained_bytes(&record),
             is_message,

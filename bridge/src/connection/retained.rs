@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use edge_site::{ReadError, RecordBatch};
+use edge_site::{ReadError, RecordBatch, TopicPartition};
 
 use crate::codec::packet::QoS;
 use crate::dispatcher::DECOMPRESSED_BYTES_MAX;
@@ -153,7 +153,10 @@ impl RetainedStream {
                     .is_some()
                 {}
                 let here = wanted.next_if(|w| w.source.offset() == Some(offset));
-                if let (Some(here), Some(message)) = (here, from_record(&record)) {
+                // Offsets found in a topic that was deleted since say nothing about this one.
+                if let (Some(here), Some(message)) = (here, from_record(&record))
+                    && message.publish.topic == here.topic
+                {
                     here.source = Source::Memory(Arc::new(message));
                 }
             }
@@ -205,7 +208,11 @@ impl Asked {
 }
 
 fn read(hub: &Hub, offset: i64) -> Option<Reading> {
-    let partition = hub.retained_topic()?.partition(0);
+    let topic = crate::hub::lock(&hub.retained).log()?;
+    let partition = TopicPartition {
+        topic,
+        partition: 0,
+    };
     let site = hub.site.clone();
     Some(Box::pin(async move {
         site.read(partition, offset, READ_BYTES_MAX).await

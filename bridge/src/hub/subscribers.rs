@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use edge_site::TopicId;
 
 use super::{Hub, lock};
 use crate::codec::packet::{Publish, QoS};
@@ -167,16 +168,19 @@ impl Hub {
 
     /// A retained publish is about to be appended: the index knows it from here on, and at QoS 0
     /// those who subscribed before get it at once. Gives back the number it ends with.
-    pub(crate) fn begin_retained(&self, publish: &Publish, client_id: &Bytes) -> u64 {
+    pub(crate) fn begin_retained(&self, publish: &Publish, client_id: &Bytes, log: TopicId) -> u64 {
         let token = self.next_id();
         if publish.qos > QoS::AtMostOnce {
-            lock(&self.retained).begin(&publish.topic, token, None);
+            let mut index = lock(&self.retained);
+            index.follow(log);
+            index.begin(&publish.topic, token, None);
             return token;
         }
         let message = Arc::new(unpinned(publish, client_id));
         let visible = (!publish.payload.is_empty()).then(|| message.clone());
         // Held over the delivery: who subscribes gets it live or as retained, not both, not none.
         let mut index = lock(&self.retained);
+        index.follow(log);
         index.begin(&publish.topic, token, Some(visible));
         self.deliver_live(&publish.topic, client_id, || message);
         token

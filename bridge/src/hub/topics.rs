@@ -66,20 +66,12 @@ impl Hub {
     }
 
     /// The topic of retained messages, once there is one.
-    pub(crate) fn retained_topic(&self) -> Option<&Arc<Topic>> {
-        if self.retained_topic.get().is_none()
-            && let Some(topic) = self.site.topics().get(retained::TOPIC)
-        {
-            let _ = self.retained_topic.set(topic.clone());
-        }
-        self.retained_topic.get()
+    pub(crate) fn retained_topic(&self) -> Option<Arc<Topic>> {
+        self.site.topics().get(retained::TOPIC).cloned()
     }
 
     /// Creates it with the first retained message.
     pub(crate) async fn create_retained_topic(&self) -> Result<Arc<Topic>, TopicError> {
-        if let Some(topic) = self.retained_topic() {
-            return Ok(topic.clone());
-        }
         // Kept until it is replaced: the oldest are those that matter as much as the newest.
         let settings = [
             ("edge.forward", "false"),
@@ -90,14 +82,9 @@ impl Hub {
         let settings = settings
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
-        match self
-            .site
-            .create_topic(retained::TOPIC, Some(1), &settings)
+        self.site
+            .ensure_topic_with(retained::TOPIC, &settings)
             .await
-        {
-            Err(TopicError::Exists(_)) => self.site.ensure_topic(retained::TOPIC).await,
-            other => other,
-        }
     }
 
     /// Tells the index of retained messages how an append ended.
@@ -112,7 +99,7 @@ impl Hub {
                 .ok()
                 .and_then(|done| done.offsets.get(item.item));
             let committed = offset.map(|offset| (*offset, item.bytes, item.is_message));
-            index.end(&item.topic, item.token, committed);
+            index.end(&item.topic, item.token, item.log, committed);
         }
     }
 }

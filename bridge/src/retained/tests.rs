@@ -4,6 +4,8 @@
 use super::*;
 use crate::codec::packet::Publish;
 
+const LOG: TopicId = TopicId::from_u128(1);
+
 fn topic(name: &str) -> Bytes {
     Bytes::copy_from_slice(name.as_bytes())
 }
@@ -21,6 +23,7 @@ fn message(payload: &'static str) -> Arc<Message> {
 
 fn index(records: &[(&str, bool)]) -> RetainedIndex {
     let mut index = RetainedIndex::default();
+    index.follow(LOG);
     for (offset, (name, is_message)) in records.iter().enumerate() {
         index.apply(&topic(name), offset as i64, 100, *is_message);
     }
@@ -70,14 +73,14 @@ fn filters_find_their_topics() {
 
 #[test]
 fn qos_0_is_seen_before_it_is_in_the_log_and_qos_1_is_not() {
-    let mut index = RetainedIndex::default();
+    let mut index = index(&[]);
     index.begin(&topic("a"), 1, None);
     assert_eq!(found(&index, "a"), [""; 0]);
     index.begin(&topic("a"), 2, Some(Some(message("x"))));
     assert!(found(&index, "a")[0].contains("Memory"));
-    index.end(&topic("a"), 1, Some((7, 100, true)));
+    index.end(&topic("a"), 1, LOG, Some((7, 100, true)));
     assert!(found(&index, "a")[0].contains("Memory"));
-    index.end(&topic("a"), 2, Some((8, 100, true)));
+    index.end(&topic("a"), 2, LOG, Some((8, 100, true)));
     assert_eq!(found(&index, "a"), ["a Logged(8)"]);
 }
 
@@ -86,20 +89,20 @@ fn a_refused_publish_leaves_what_was_there() {
     let mut index = index(&[("a", true)]);
     index.begin(&topic("a"), 1, Some(None));
     assert_eq!(found(&index, "a"), [""; 0]);
-    index.end(&topic("a"), 1, None);
+    index.end(&topic("a"), 1, LOG, None);
     assert_eq!(found(&index, "a"), ["a Logged(0)"]);
     index.begin(&topic("new"), 2, Some(Some(message("x"))));
-    index.end(&topic("new"), 2, None);
+    index.end(&topic("new"), 2, LOG, None);
     assert_eq!(all(&index, "new"), []);
 }
 
 #[test]
 fn an_older_record_that_comes_late_does_not_bring_a_cleared_topic_back() {
-    let mut index = RetainedIndex::default();
+    let mut index = index(&[]);
     index.begin(&topic("a"), 1, None);
-    index.end(&topic("a"), 1, Some((5, 100, true)));
+    index.end(&topic("a"), 1, LOG, Some((5, 100, true)));
     index.begin(&topic("a"), 2, None);
-    index.end(&topic("a"), 2, Some((6, 100, false)));
+    index.end(&topic("a"), 2, LOG, Some((6, 100, false)));
     index.apply(&topic("a"), 5, 100, true);
     assert_eq!(all(&index, "a"), []);
     index.apply(&topic("a"), 6, 100, false);
@@ -110,7 +113,7 @@ fn an_older_record_that_comes_late_does_not_bring_a_cleared_topic_back() {
 
 #[test]
 fn compaction_begins_when_most_of_a_large_log_is_dead() {
-    let mut index = RetainedIndex::default();
+    let mut index = index(&[]);
     for offset in 0..3 {
         index.apply(&topic("a"), offset, 400_000, true);
     }
@@ -137,7 +140,7 @@ fn a_subscription_gets_each_message_retained_or_live_whoever_is_first() {
     index.begin(&topic("a"), 1, None);
     let before = index.now(b"a");
     // The publisher hears of it first, the dispatcher comes later.
-    index.end(&topic("a"), 1, Some((1, 100, true)));
+    index.end(&topic("a"), 1, LOG, Some((1, 100, true)));
     let between = index.now(b"a");
     assert_eq!(got(&index, &before, 1), LIVE);
     assert_eq!(got(&index, &between, 1), FROM_INDEX);
@@ -150,7 +153,7 @@ fn a_subscription_gets_each_message_retained_or_live_whoever_is_first() {
     let before = index.now(b"a");
     index.apply(&topic("a"), 2, 100, true);
     let between = index.now(b"a");
-    index.end(&topic("a"), 2, Some((2, 100, true)));
+    index.end(&topic("a"), 2, LOG, Some((2, 100, true)));
     assert_eq!(got(&index, &before, 2), LIVE);
     assert_eq!(got(&index, &between, 2), FROM_INDEX);
     assert!(index.ahead.is_empty());
@@ -158,7 +161,7 @@ fn a_subscription_gets_each_message_retained_or_live_whoever_is_first() {
 
 #[test]
 fn one_at_qos_0_is_retained_for_who_comes_after_it_also_once_it_is_in_the_log() {
-    let mut index = RetainedIndex::default();
+    let mut index = index(&[]);
     let (before, _) = index.now(b"a");
     index.begin(&topic("a"), 1, Some(Some(message("x"))));
     let (after, _) = index.now(b"a");
@@ -167,7 +170,7 @@ fn one_at_qos_0_is_retained_for_who_comes_after_it_also_once_it_is_in_the_log() 
     assert_eq!(seen_by(&index), [false, true]);
     index.apply(&topic("a"), 0, 100, true);
     assert_eq!(seen_by(&index), [false, true]);
-    index.end(&topic("a"), 1, Some((0, 100, true)));
+    index.end(&topic("a"), 1, LOG, Some((0, 100, true)));
     assert_eq!(seen_by(&index), [false, true]);
 }
 
@@ -198,12 +201,30 @@ fn pages_are_as_large_as_asked_for_and_miss_nothing() {
 
 #[test]
 fn a_dispatcher_that_is_far_behind_costs_a_bounded_list() {
-    let mut index = RetainedIndex::default();
+    let mut index = index(&[]);
     for offset in 0..5000 {
         index.begin(&topic("a"), 1, None);
-        index.end(&topic("a"), 1, Some((offset, 100, true)));
+        index.end(&topic("a"), 1, LOG, Some((offset, 100, true)));
     }
     assert_eq!(index.ahead.len(), AHEAD_COUNT_MAX);
     let ahead = |filter: &[u8]| index.now(filter).1.ahead.len();
     assert_eq!((ahead(b"a"), ahead(b"b")), (AHEAD_COUNT_MAX, 0));
+}
+
+/// Offsets of another topic are smaller than those that were known, and its records newer.
+#[test]
+fn another_topic_begins_without_what_was_in_the_one_before() {
+    let mut index = index(&[("a", true), ("b", true), ("b", true)]);
+    index.begin(&topic("b"), 1, None);
+    let other = TopicId::from_u128(2);
+    index.follow(other);
+    assert_eq!((index.len(), found(&index, "#").len()), (0, 0));
+    // What was under way to the one before is not in this one.
+    index.end(&topic("b"), 1, LOG, Some((3, 100, true)));
+    assert_eq!(index.len(), 0);
+    index.begin(&topic("a"), 2, None);
+    index.end(&topic("a"), 2, other, Some((0, 100, true)));
+    assert_eq!(found(&index, "#"), ["a Logged(0)"]);
+    index.apply(&topic("a"), 0, 100, true);
+    assert_eq!(index.len(), 1);
 }

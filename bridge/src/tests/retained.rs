@@ -75,6 +75,29 @@ fn retained_messages_are_there_after_a_restart() {
     client.expect_silence(100);
 }
 
+/// Its place was kept for good, so everything retained was refused until the next start.
+#[test]
+fn retained_messages_go_on_after_their_topic_was_deleted() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    for payload in ["1", "2", "3"] {
+        set(&mut device, "a", payload);
+    }
+    set(&mut device, "gone", "x");
+    smol::block_on(door.site.delete_topic("_retained")).unwrap();
+    set(&mut device, "a", "4");
+    set(&mut device, "b", "x");
+    let mut client = door.client("late");
+    client.subscribe("#", 1);
+    let got = [client.message(), client.message()];
+    assert_eq!(got[0], (3, "a".to_owned(), "4".to_owned()));
+    assert_eq!(got[1], (3, "b".to_owned(), "x".to_owned()));
+    client.expect_silence(100);
+    assert_eq!(door.bridge.stats().retained, 2);
+    let door = Door::reopen(door.close(), |_| {});
+    assert_eq!(door.bridge.stats().retained, 2);
+}
+
 #[test]
 fn mqtt_5_says_when_it_wants_retained_messages() {
     let door = Door::open();

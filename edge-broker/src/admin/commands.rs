@@ -73,6 +73,20 @@ pub async fn set(app: &App, wanted: SetTopic) -> Result<TopicInfo, Refused> {
         .map_err(|error| refuse_topic(app, error))
 }
 
+/// Parts of the gateway keep what they know in these.
+fn own_topic(name: &str) -> Refused {
+    let text = format!("a topic of the gateway's own is not deleted: {name}");
+    let refused = Refused::new(StatusCode::CONFLICT, text);
+    match name {
+        "_retained" => refused
+            .fix("clear one retained message: edge-broker publish --mqtt --retain TOPIC \"\""),
+        "_dead_letter" => {
+            refused.fix("let its records go: edge-broker topic set _dead_letter retention.ms=1000")
+        }
+        _ => refused,
+    }
+}
+
 fn decided_by_route(app: &App, topic: &str, setting: &str, said: &RouteSetting) -> Refused {
     let RouteSetting { key, filter, value } = said;
     let text = format!("{setting} of {topic} is decided by the configuration: {key} = {value}");
@@ -82,8 +96,13 @@ fn decided_by_route(app: &App, topic: &str, setting: &str, said: &RouteSetting) 
         .fix("or take the key out there: from the next start on topic set decides")
 }
 
-/// Deletes a topic.
+/// Deletes a topic, but none of the gateway's own.
 pub async fn delete(app: &App, named: Named) -> Result<Named, Refused> {
+    if let Some(topic) = app.site.topics().get(&named.topic)
+        && topic.is_internal()
+    {
+        return Err(own_topic(&topic.name));
+    }
     app.site
         .delete_topic(&named.topic)
         .await
