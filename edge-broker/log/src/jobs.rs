@@ -55,6 +55,8 @@ pub enum Job {
     Checkpoint(Checkpoint),
     /// Makes what was written to the identity file durable.
     SyncIdentity,
+    /// Makes the names durable that an earlier process gave.
+    SyncNames,
 }
 
 /// A slice to copy, as the catalog knows it.
@@ -101,6 +103,7 @@ pub enum Outcome<D: Disk> {
         synced: Result<(), DiskError>,
         took_us: u64,
     },
+    NamesSynced,
     Failed {
         job: Job,
         error: DiskError,
@@ -119,6 +122,7 @@ pub enum Kind {
     Compact,
     Checkpoint,
     SyncIdentity,
+    SyncNames,
     /// No job: done in line.
     SaveTail,
 }
@@ -135,6 +139,7 @@ impl Job {
             Job::Compact(_) | Job::SaveFile { .. } => Kind::Compact,
             Job::Checkpoint(_) => Kind::Checkpoint,
             Job::SyncIdentity => Kind::SyncIdentity,
+            Job::SyncNames => Kind::SyncNames,
         }
     }
 
@@ -151,6 +156,7 @@ impl Job {
             Job::SaveFile { name, .. } => format!("writing {name}"),
             Job::Checkpoint(_) => "writing a checkpoint".into(),
             Job::SyncIdentity => "syncing the identity file".into(),
+            Job::SyncNames => "syncing the folders".into(),
         }
     }
 }
@@ -189,6 +195,7 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
         Job::Compact(_) => unreachable!("done above"),
         Job::Checkpoint(checkpoint) => Ok(save(shared, checkpoint)),
         Job::SyncIdentity => Ok(sync_identity(shared)),
+        Job::SyncNames => shared.disk.sync_names().map(|()| Outcome::NamesSynced),
     };
     done.unwrap_or_else(|error| Outcome::Failed { job, error })
 }

@@ -41,6 +41,8 @@ pub struct Store<D: Disk> {
     /// The last write that is surely on the disk.
     pub(crate) durable: Mark,
     pub(crate) checkpoint_index: u64,
+    /// What an earlier process named last is durable, the checkpoint among it.
+    pub(crate) names_synced: bool,
     pub(crate) starts: Option<BTreeMap<TopicPartition, i64>>,
     pub(crate) stats: Stats,
     pub(crate) room: Room,
@@ -68,6 +70,7 @@ pub(crate) struct Start<D: Disk> {
     pub next_sequence: u64,
     pub durable: Mark,
     pub checkpoint_index: u64,
+    pub names_synced: bool,
 }
 
 impl<D: Disk> Store<D> {
@@ -105,6 +108,7 @@ impl<D: Disk> Store<D> {
             next_sequence: start.next_sequence,
             durable: start.durable,
             checkpoint_index: start.checkpoint_index,
+            names_synced: start.names_synced,
             starts: None,
             stats: Stats::default(),
             room,

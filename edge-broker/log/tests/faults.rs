@@ -615,6 +615,66 @@ fn a_slice_goes_after_the_ones_it_voided_something_in() {
     assert!(!found.unwrap().iter().any(voided), "{recovery:?}");
 }
 
+/// Found by the model: a checkpoint whose folder was never synced was believed after a restart,
+/// what it covers was dropped, and a power cut then brought the one before it back.
+#[test]
+fn nothing_is_dropped_before_the_names_found_at_the_start_are_durable() {
+    for seed in 0..10 {
+        let disk = MemDisk::new(seed);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..61, 10_000);
+        maintain(&mut store, &disk);
+        save_checkpoint(&mut store, 3);
+        disk.fail_sync_nth(2);
+        let data = Bytes::from_static(b"state");
+        let (index, term) = (60, 1);
+        let saved = store.save_checkpoint(&Checkpoint { index, term, data });
+        assert!(saved.is_err(), "its folder was not synced");
+        drop(store);
+        let disk = disk.restarted();
+        disk.fail_syncs(3);
+        let (mut store, recovery) = open(&disk);
+        assert_eq!(recovery.checkpoint.unwrap().index, 60);
+        store.set_starts(&BTreeMap::from([(partition(0), 50)]));
+        disk.fail_syncs(2);
+        for _ in 0..9 {
+            disk.advance_ms(50);
+            store.maintain();
+        }
+        drop(store);
+        let (mut store, recovery) = open(&disk.power_cut());
+        assert!(recovery.lost.is_empty(), "seed {seed}: {recovery:?}");
+        store.set_starts(&BTreeMap::from([(partition(0), 50)]));
+        save_checkpoint(&mut store, 60);
+        assert!(maintain(&mut store, &disk).dropped > 3);
+    }
+}
+
+/// A follower that crashed while it overwrote the end of its log believed that what it was shown
+/// there was on its disk.
+#[test]
+fn what_an_unproven_end_writes_over_is_not_proven_either() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..4, 100);
+    disk.fail_syncs(100);
+    let batch = support::batch(1, 1, 5, &[9; 100]);
+    let other = support::entry(2, 2, support::frame(2, &[(partition(0), batch)]));
+    assert!(
+        store
+            .persist(std::slice::from_ref(&other), None, false)
+            .is_err()
+    );
+    drop(store);
+    let disk = disk.restarted();
+    disk.fail_syncs(100);
+    let (store, recovery) = open(&disk);
+    let shown = store.reader().entries(2, 3, usize::MAX).unwrap();
+    assert_eq!(shown, [other]);
+    assert_eq!((recovery.last_index, recovery.proven_index), (2, 1));
+    disk.fail_syncs(0);
+}
+
 /// Once the older one was removed first, and the newer one could not note any more, for ever,
 /// what it had voided there.
 #[test]

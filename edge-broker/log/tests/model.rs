@@ -1,6 +1,6 @@
 //! A store on the twin disk against a model: what was durable is there, what was voided stays
 //! void, nothing is invented. Thousands of seeds of appends, overwrites, failing syncs, crashes
-//! between any two operations and power cuts.
+//! between any two operations and power cuts. Once the disk works again, so does all upkeep.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
@@ -8,14 +8,14 @@ mod support;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use edge_log::sim::MemDisk;
+use edge_log::sim::{Faults, MemDisk};
 use edge_log::{Checkpoint, Entry, HardState, Reader, Recovery, Store, StoreConfig};
 use support::{batch, entry, frame, partition, small};
 
 const SEEDS: u64 = 2000;
 
 /// Each found a mistake once.
-const OLD_SEEDS: [u64; 2] = [260, 10_650];
+const OLD_SEEDS: [u64; 3] = [260, 10_650, 108_693];
 
 /// Runs other seeds: a number to begin with, and how many.
 fn seeds() -> std::ops::Range<u64> {
@@ -45,19 +45,33 @@ impl Model {
         }
     }
 
+    /// The log after so many of the attempted writes.
     fn with(&self, count: usize) -> Vec<Entry> {
         let mut log = self.log.clone();
-        if let Some(first) = self.attempt[..count].first() {
-            log.truncate(first.index as usize - 1);
-            log.extend_from_slice(&self.attempt[..count]);
+        for entry in &self.attempt[..count] {
+            log.truncate(entry.index as usize - 1);
+            log.push(entry.clone());
         }
         log
+    }
+
+    /// The log with all that was attempted.
+    fn end(&self) -> Vec<Entry> {
+        self.with(self.attempt.len())
+    }
+
+    /// What was attempted is durable.
+    fn settle(&mut self) {
+        self.log = self.end();
+        self.attempt.clear();
     }
 
     fn check(&mut self, seed: u64, found: &[Entry], recovery: &Recovery) {
         let first = recovery.first_index as usize - 1;
         let found_from = |log: &[Entry]| log.get(first..) == Some(found);
-        let matching = (0..=self.attempt.len()).find(|count| found_from(&self.with(*count)));
+        // The most writes: while the end is not proven, less of them may be found the next time.
+        let mut counts = (0..=self.attempt.len()).rev();
+        let matching = counts.find(|count| found_from(&self.with(*count)));
         let Some(count) = matching else {
             panic!(
                 "seed {seed}: found {:?}, log {:?}, attempt {:?}",
@@ -66,8 +80,11 @@ impl Model {
                 indexes(&self.attempt)
             );
         };
-        self.log = self.with(count);
-        self.attempt.clear();
+        self.attempt.truncate(count);
+        // Found, and perhaps never synced: until the next append nobody may rely on it.
+        if recovery.proven_index == recovery.last_index {
+            self.settle();
+        }
         assert!(recovery.lost.is_empty(), "seed {seed}: {:?}", recovery.lost);
         assert_eq!(recovery.previous_store_id, None, "seed {seed}");
         let term = recovery.hard_state.term;
@@ -80,7 +97,6 @@ impl Model {
             recovery.hard_state.commit <= recovery.last_index,
             "seed {seed}"
         );
-        self.hard_state = recovery.hard_state;
         self.attempted_hard_state = recovery.hard_state;
     }
 }
@@ -115,7 +131,7 @@ fn read_all(reader: &Reader<MemDisk>, recovery: &Recovery) -> Vec<Entry> {
 
 /// Up to a few entries that follow or overwrite the end of the log.
 fn propose(rng: &mut fastrand::Rng, model: &Model, term: u64) -> Vec<Entry> {
-    let last = model.log.len() as u64;
+    let last = model.end().len() as u64;
     let lowest = (model.checkpoint + 1).max(last.saturating_sub(6));
     let first = if rng.u8(..4) == 0 {
         rng.u64(lowest..=last + 1)
@@ -138,6 +154,44 @@ fn propose(rng: &mut fastrand::Rng, model: &Model, term: u64) -> Vec<Entry> {
         .collect()
 }
 
+/// Syncs work again: within the longest pause all upkeep has been done.
+fn settle(store: &mut Store<MemDisk>, disk: &MemDisk, model: &mut Model, seed: u64) {
+    disk.set_faults(Faults::default());
+    disk.fail_syncs(0);
+    disk.fail_sync_nth(0);
+    disk.crash_after(u64::MAX);
+    let index = model.log.len() as u64;
+    let may_die = index > 0 && model.attempt.is_empty();
+    if may_die {
+        // All of it is dead from here on.
+        let term = model.log[index as usize - 1].term;
+        let data = Bytes::from_static(b"state");
+        let checkpoint = Checkpoint { index, term, data };
+        store.save_checkpoint(&checkpoint).unwrap();
+        store.set_starts(&BTreeMap::new());
+        model.checkpoint = index;
+    }
+    for _ in 0..400 {
+        disk.advance_ms(500);
+        let done = store.maintain();
+        assert!(done.lost.is_empty(), "seed {seed}: {:?}", done.lost);
+    }
+    let slices = store.usage().slices;
+    let closed = slices.iter().rev().skip(1).all(|slice| slice.sealed);
+    let trusted = slices.iter().all(|slice| !slice.poisoned);
+    assert!(closed && trusted, "seed {seed}: {slices:#?}");
+    let kept = slices.iter().all(|slice| !slice.droppable);
+    assert!(kept || !may_die, "seed {seed}: {slices:#?}");
+    let known: Vec<u64> = slices.iter().map(|slice| slice.number).collect();
+    let mut unknown = disk.slices();
+    unknown.retain(|number| !known.contains(number));
+    // The next one, created ahead.
+    assert!(
+        unknown.len() <= 1,
+        "seed {seed}: {unknown:?} beside {known:?}"
+    );
+}
+
 fn run(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut disk = MemDisk::new(seed);
@@ -148,14 +202,22 @@ fn run(seed: u64) {
         if rng.bool() {
             disk.crash_after(rng.u64(..200));
         }
+        let failed = disk.stats().syncs_failed;
         if let Ok((mut store, recovery)) = Store::open(disk.clone(), config.clone()) {
             if disk.is_crashed() {
                 // Down in the middle of opening.
             } else {
                 let found = read_all(&store.reader(), &recovery);
                 model.check(seed, &found, &recovery);
+                if disk.stats().syncs_failed == failed {
+                    // What was found is durable now, were it written by the last life or not.
+                    model.hard_state = recovery.hard_state;
+                }
                 term = term.max(recovery.hard_state.term) + 1;
                 live(&mut rng, &mut store, &disk, &mut model, term);
+                if rng.bool() && !disk.is_crashed() {
+                    settle(&mut store, &disk, &mut model, seed);
+                }
             }
             if !disk.is_crashed() && rng.u8(..4) == 0 {
                 store.close();
@@ -182,8 +244,22 @@ fn live(
 ) {
     for _ in 0..rng.u32(1..30) {
         disk.advance_ms(rng.u64(..700));
-        match rng.u8(..10) {
+        match rng.u8(..13) {
             0 => drop(store.maintain()),
+            4 => disk.fail_syncs(rng.u32(1..8)),
+            5 => {
+                let one_in = *rng.choice([0, 0, 2, 5, 20].iter()).unwrap();
+                disk.set_faults(Faults {
+                    sync_fails_one_in: one_in,
+                    ..Faults::default()
+                });
+            }
+            6 => {
+                for _ in 0..10 {
+                    disk.advance_ms(rng.u64(..2000));
+                    store.maintain();
+                }
+            }
             1 => disk.fail_sync_nth(rng.u64(1..3)),
             3 => {
                 // Retention moves on: slices below go, and may come back by a power cut.
@@ -191,7 +267,7 @@ fn live(
                 store.set_starts(&BTreeMap::from([(partition(0), start)]));
                 (0..4).for_each(|_| drop(store.maintain()));
             }
-            2 if !model.log.is_empty() => {
+            2 if !model.log.is_empty() && model.attempt.is_empty() => {
                 let index = rng.u64(model.checkpoint.max(1)..=model.log.len() as u64);
                 let term = model.log[index as usize - 1].term;
                 let data = Bytes::from_static(b"state");
@@ -212,7 +288,7 @@ fn live(
                     vote: 1,
                     commit: rng.u64(..=model.log.len() as u64),
                 };
-                model.attempt = entries.clone();
+                model.attempt.extend(entries.iter().cloned());
                 model.attempted_hard_state = hard_state;
                 if store
                     .persist(&entries, Some(hard_state), must_sync)
@@ -222,6 +298,7 @@ fn live(
                     if disk.is_crashed() || rng.bool() {
                         return;
                     }
+                    model.attempt.extend(entries.iter().cloned());
                     if store
                         .persist(&entries, Some(hard_state), must_sync)
                         .is_err()
@@ -229,8 +306,7 @@ fn live(
                         return;
                     }
                 }
-                model.log = model.with(entries.len());
-                model.attempt.clear();
+                model.settle();
                 if must_sync {
                     model.hard_state = hard_state;
                 }

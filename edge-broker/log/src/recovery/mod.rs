@@ -32,7 +32,7 @@ use crate::{Checkpoint, Disk, LostRange, OpenError, Recovery, StoreConfig, check
 
 /// Opens a store.
 pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery), OpenError> {
-    sync_names(&disk);
+    let names_synced = sync_names(&disk);
     let (mut identity, found) = IdentityFile::load(&disk)?;
     identity.renew();
     let checkpoint = checkpoint::load(&disk)?;
@@ -69,21 +69,23 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         tail,
         highest: judged.highest,
         begun,
+        names_synced,
         unwanted,
         next_number,
     };
     Ok(recovering.finish(pieces))
 }
 
-/// What an earlier process named last may only be in the cache. A disk that fails now will fail
-/// again where it matters.
-fn sync_names<D: Disk>(disk: &D) {
+/// What an earlier process named last may only be in the cache. Where this fails upkeep does it
+/// later, and drops nothing before: the checkpoint found could be gone after a power cut.
+fn sync_names<D: Disk>(disk: &D) -> bool {
     for _ in 0..SYNC_ATTEMPTS {
         match disk.sync_names() {
-            Ok(()) => return,
+            Ok(()) => return true,
             Err(error) => log::error!("folders are not synced: {error}"),
         }
     }
+    false
 }
 
 const SYNC_ATTEMPTS: usize = 3;
@@ -107,6 +109,7 @@ struct Recovering<D: Disk> {
     highest: u64,
     /// There was something here before.
     begun: bool,
+    names_synced: bool,
     unwanted: Unwanted,
     /// For the first slice that this life creates.
     next_number: u64,
@@ -131,11 +134,12 @@ impl<D: Disk> Recovering<D> {
             next_sequence: self.highest + 1,
             durable: identity.mark,
             checkpoint_index: self.checkpoint.map_or(0, |checkpoint| checkpoint.index),
+            names_synced: self.names_synced,
         };
         let mut store = Store::start(start, self.config);
         store.adopt_tail(self.tail, built.leftovers);
         store.get_rid_later(&self.unwanted.to_remove, &self.unwanted.to_quarantine);
-        recovery.proven_index = store.shared.catalog().last_index;
+        recovery.proven_index = store.proven_index();
         (store, recovery)
     }
 

@@ -27,6 +27,14 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// The last index that is surely on the disk. What the tail writes over is there, too, but is
+    /// not what a reader is given.
+    pub(crate) fn proven_index(&self) -> u64 {
+        let written_over = self.tail.iter().map(|frame| frame.envelope.index).min();
+        let last_index = self.shared.catalog().last_index;
+        written_over.map_or(last_index, |first| last_index.min(first - 1))
+    }
+
     /// Slices that do not count and could not be got rid of yet.
     pub(crate) fn get_rid_later(&mut self, to_remove: &[u64], to_quarantine: &[u64]) {
         for number in to_remove {

@@ -26,19 +26,23 @@ impl<D: Disk> Store<D> {
                 number: self.take_number(),
             });
         }
+        if !self.names_synced && self.upkeep.may(Kind::SyncNames, now_ms) {
+            return Some(Job::SyncNames);
+        }
         // The end of the log that waits to be copied lies in slices that do not list it: neither
         // sealed nor copied without it they could give it back.
         let settled = self.tail.is_empty();
         if settled && let Some(job) = self.close_slice(now_ms) {
             return Some(job);
         }
-        if settled && self.upkeep.stale {
+        let may_drop = settled && self.names_synced;
+        if may_drop && self.upkeep.stale {
             self.upkeep.stale = false;
             self.drop_dead();
         }
         let job = self.get_rid(now_ms);
         job.or_else(|| {
-            let may = settled && self.upkeep.may(Kind::Rewrite, now_ms);
+            let may = may_drop && self.upkeep.may(Kind::Rewrite, now_ms);
             may.then(|| self.rewriting(now_ms)).flatten()
         })
     }

@@ -52,6 +52,7 @@ impl<D: Disk> Store<D> {
             Outcome::Rescued { old, copied, lost } => self.note_rescued(old, copied, lost),
             Outcome::Rewritten { old, copied } => self.note_rewritten(&old, copied),
             Outcome::Compacted(pass) => self.upkeep.compacting.take_back(pass),
+            Outcome::NamesSynced => self.names_synced = true,
             Outcome::Saved
             | Outcome::Checkpoint { .. }
             | Outcome::IdentitySynced { .. }
@@ -121,8 +122,11 @@ impl<D: Disk> Store<D> {
                     self.upkeep.compacting.give_up();
                 }
             }
-            Job::Prepare { .. } | Job::Checkpoint(_) | Job::SyncIdentity | Job::SaveFile { .. } => {
-            }
+            Job::Prepare { .. }
+            | Job::Checkpoint(_)
+            | Job::SyncIdentity
+            | Job::SyncNames
+            | Job::SaveFile { .. } => {}
         }
         self.upkeep.failed(job.kind(), now_ms);
     }

@@ -51,6 +51,8 @@ pub struct SliceData {
     pub created: bool,
     /// It is gone for readers, and after a power cut perhaps not.
     pub removed: bool,
+    /// It is gone after a power cut too, and only takes room.
+    pub gone: bool,
     /// Where it is gone to, if it was moved aside.
     pub aside: Option<String>,
     /// It cannot be removed or moved.
@@ -60,6 +62,25 @@ pub struct SliceData {
     /// A write was refused: no more are taken until it is opened again.
     pub full: bool,
     pub bytes: u64,
+}
+
+impl SliceData {
+    /// Pending values become durable, or never will.
+    fn settle(&mut self, durable: bool) {
+        let values = &mut self.values;
+        self.unsynced.retain(|key| {
+            let Some(value) = values.get_mut(key) else {
+                return false;
+            };
+            if value.state == State::Pending {
+                value.state = match durable {
+                    true => State::Durable,
+                    false => State::Orphan,
+                };
+            }
+            value.state != State::Durable
+        });
+    }
 }
 
 #[derive(Clone, Default)]
@@ -125,6 +146,30 @@ impl Contents {
             return Ok(SyncOutcome::Lies);
         }
         Ok(SyncOutcome::Works)
+    }
+
+    /// A sync of a slice's values, and what comes of them.
+    pub fn sync_slice(&mut self, number: u64) -> Result<SyncOutcome, DiskError> {
+        let outcome = self.sync_outcome()?;
+        let works = matches!(outcome, SyncOutcome::Works);
+        let slice = self.slice(number)?;
+        // To one that takes no more the values were not even handed on.
+        if !slice.full {
+            slice.settle(works);
+        }
+        Ok(outcome)
+    }
+
+    /// A sync of the folder of slices. It covers every change of a name there, also one whose own
+    /// sync failed: the change after that wrote the same block anew.
+    pub fn sync_slice_names(&mut self) -> Result<SyncOutcome, DiskError> {
+        let outcome = self.sync_outcome()?;
+        if matches!(outcome, SyncOutcome::Works) {
+            self.ghosts.clear();
+            let removed = self.slices.values_mut().filter(|slice| slice.removed);
+            removed.for_each(|slice| slice.gone = true);
+        }
+        Ok(outcome)
     }
 
     pub fn bytes_used(&self) -> u64 {

@@ -36,14 +36,14 @@ impl Disk for MemDisk {
             ..FileData::default()
         };
         contents.files.insert(name.clone(), file);
-        match contents.sync_outcome()? {
+        match contents.sync_slice_names()? {
             SyncOutcome::Works => {
                 contents.slice(number)?.created = true;
                 contents.file(&name)?.make_durable();
             }
             SyncOutcome::Lies => {}
             SyncOutcome::Fails => {
-                contents.slices.remove(&number);
+                contents.forget_slice(number);
                 contents.ghosts.insert(number);
                 return Err(sync_failed("a new slice"));
             }
@@ -75,8 +75,12 @@ impl Disk for MemDisk {
 
     fn seal_slice(&self, number: u64) -> Result<(), DiskError> {
         let mut contents = self.live()?;
-        contents.slice(number)?;
-        contents.step()
+        for what in ["a slice", "the folder of a slice"] {
+            if let SyncOutcome::Fails = contents.sync_slice(number)? {
+                return Err(sync_failed(what));
+            }
+        }
+        Ok(())
     }
 
     fn slice_bytes(&self, number: u64) -> u64 {
@@ -88,7 +92,7 @@ impl Disk for MemDisk {
         if !contents.take_away(number, None)? {
             return Ok(());
         }
-        match contents.sync_outcome()? {
+        match contents.sync_slice_names()? {
             SyncOutcome::Works => contents.forget_slice(number),
             SyncOutcome::Lies => {}
             SyncOutcome::Fails => return Err(sync_failed("the folder of slices")),
@@ -102,14 +106,14 @@ impl Disk for MemDisk {
         if !contents.take_away(number, Some(&name))? {
             return Ok(name);
         }
-        for folder in ["the quarantine", "the folder of slices"] {
-            match contents.sync_outcome()? {
-                SyncOutcome::Works => {}
-                SyncOutcome::Lies => return Ok(name),
-                SyncOutcome::Fails => return Err(sync_failed(folder)),
-            }
+        if let SyncOutcome::Fails = contents.sync_outcome()? {
+            return Err(sync_failed("the quarantine"));
         }
-        contents.forget_slice(number);
+        match contents.sync_slice_names()? {
+            SyncOutcome::Works => contents.forget_slice(number),
+            SyncOutcome::Lies => {}
+            SyncOutcome::Fails => return Err(sync_failed("the folder of slices")),
+        }
         Ok(name)
     }
 

@@ -37,7 +37,7 @@ impl Contents {
         let Some(slice) = self.slices.get_mut(&number) else {
             return;
         };
-        if (slice.removed || !slice.created) && rng.bool() {
+        if slice.gone || (slice.removed || !slice.created) && rng.bool() {
             return self.forget_slice(number);
         }
         slice.damaged |= !slice.created && rng.bool();

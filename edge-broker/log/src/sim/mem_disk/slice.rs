@@ -3,7 +3,7 @@
 //! A store uses it as it does a slice of the real disk.
 
 use super::MemDisk;
-use super::contents::{SliceData, State, SyncOutcome, Value};
+use super::contents::{State, SyncOutcome, Value};
 use crate::{Disk, DiskError, Slice, VALUE_BYTES_MAX};
 
 /// A slice of a [`MemDisk`].
@@ -44,24 +44,10 @@ impl Slice for MemSlice {
 
     fn sync(&self) -> Result<(), DiskError> {
         let mut contents = self.disk.live()?;
-        let outcome = contents.sync_outcome()?;
-        let slice = contents.slice(self.number)?;
-        if slice.full {
+        let outcome = contents.sync_slice(self.number)?;
+        if contents.slice(self.number)?.full {
             return Err(DiskError::Full);
         }
-        let works = matches!(outcome, SyncOutcome::Works);
-        let SliceData {
-            values, unsynced, ..
-        } = slice;
-        unsynced.retain(|key| {
-            let Some(value) = values.get_mut(key) else {
-                return false;
-            };
-            if value.state == State::Pending {
-                value.state = if works { State::Durable } else { State::Orphan };
-            }
-            value.state != State::Durable
-        });
         match outcome {
             SyncOutcome::Fails => Err(DiskError::Io("sync of a slice failed".into())),
             SyncOutcome::Works | SyncOutcome::Lies => Ok(()),
