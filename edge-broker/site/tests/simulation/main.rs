@@ -104,6 +104,7 @@ pub struct Seen {
     pub voided: u64,
     pub fetched: u64,
     pub partitions: u64,
+    pub settled: u64,
     pub three: bool,
 }
 
@@ -128,6 +129,7 @@ impl Seen {
         self.voided += other.voided;
         self.fetched += other.fetched;
         self.partitions += other.partitions;
+        self.settled += other.settled;
         self.three |= other.three;
     }
 
@@ -145,6 +147,7 @@ impl Seen {
             ("trims", self.trims),
             ("expired", self.expired),
             ("leaps", self.leaps),
+            ("settled", self.settled),
         ];
         if self.three {
             must.push(("elections", self.elections));

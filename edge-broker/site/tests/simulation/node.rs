@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use edge_log::sim::MemDisk;
-use edge_log::{CompactTo, Durable, Frame, FrameHeader, Item, PersistError, Store, StoreConfig};
+use edge_log::{
+    CompactTo, Durable, Frame, FrameHeader, Item, PartitionSpan, PersistError, SliceInfo, Store,
+    StoreConfig,
+};
 use edge_site::core::{CoreConfig, Fetch, Message, Output, PersistJob, SiteCore, TopicOp};
 use edge_site::{Compression, Now, SiteConfig, TopicPartition};
 
@@ -40,6 +43,8 @@ pub struct Up {
     fetch: Option<Fetch>,
     checkpoint: Option<edge_log::Checkpoint>,
     starts: Option<BTreeMap<TopicPartition, i64>>,
+    /// The last ones that the store knows.
+    told_starts: Option<BTreeMap<TopicPartition, i64>>,
     compaction: Option<BTreeMap<TopicPartition, CompactTo>>,
     report_due_ms: u64,
 }
@@ -190,6 +195,7 @@ impl Node {
             fetch: None,
             checkpoint: None,
             starts: None,
+            told_starts: None,
             compaction: None,
             report_due_ms: 0,
         });
@@ -348,6 +354,40 @@ impl Node {
         }
     }
 
+    /// The disk works again, without a restart: within the longest pause all upkeep is done.
+    /// Everything but the newest slice is sealed, dead slices are gone, nothing else is left.
+    pub fn settle(&mut self, now: Now, seen: &mut Seen) {
+        let Some(up) = &mut self.up else { return };
+        if let Some(starts) = up.starts.take() {
+            up.store.set_starts(&starts);
+        }
+        if let Some(checkpoint) = up.checkpoint.take() {
+            up.store.save_checkpoint_later(checkpoint);
+        }
+        for _ in 0..SETTLE_CALLS {
+            self.disk.advance_ms(500);
+            let mut maintained = up.store.maintain();
+            for (index, outcome) in maintained.checkpoints.drain(..) {
+                up.core.handle_checkpoint_saved(now, index, &outcome);
+            }
+            assert_eq!(maintained.lost, [], "maintenance lost something");
+        }
+        seen.settled += 1;
+        let slices = up.store.usage().slices;
+        let unsealed = slices.iter().rev().skip(1).find(|slice| !slice.sealed);
+        assert_eq!(unsealed, None, "not sealed");
+        let poisoned = slices.iter().find(|slice| slice.poisoned);
+        assert_eq!(poisoned, None, "not copied");
+        let dead = slices
+            .iter()
+            .find(|slice| slice.droppable && up.is_dead(slice));
+        assert_eq!(dead, None, "not dropped");
+        let mut unknown = self.disk.slices();
+        unknown.retain(|number| !slices.iter().any(|slice| slice.number == *number));
+        // The next one, created ahead.
+        assert!(unknown.len() <= 1, "{unknown:?} beside {slices:?}");
+    }
+
     fn carry_out(
         &mut self,
         now: Now,
@@ -381,7 +421,10 @@ impl Node {
                     up.voided.insert(voided.intake);
                 }
                 Output::SaveCheckpoint(checkpoint) => up.checkpoint = Some(checkpoint),
-                Output::Starts(starts) => up.starts = Some(starts),
+                Output::Starts(starts) => {
+                    up.told_starts = Some(starts.clone());
+                    up.starts = Some(starts);
+                }
                 Output::Compaction(to) => up.compaction = Some(to),
                 Output::Fetch(fetch) => up.fetch = Some(fetch),
                 Output::WantReport => up.report_due_ms = 0,
@@ -409,7 +452,22 @@ fn compacted(forward: bool) -> BTreeMap<String, String> {
     ])
 }
 
+/// Three times the longest pause, for the work after it too.
+const SETTLE_CALLS: usize = 400;
+
 impl Up {
+    /// Whether the starts that the store was told leave nothing of a slice.
+    fn is_dead(&self, slice: &SliceInfo) -> bool {
+        let Some(starts) = &self.told_starts else {
+            return false;
+        };
+        let is_dead = |span: &PartitionSpan| {
+            let start = starts.get(&span.partition).copied();
+            span.next_offset <= start.unwrap_or(i64::MAX)
+        };
+        slice.partitions.iter().all(is_dead)
+    }
+
     /// Batches of ours in earlier writes that this write voids must have been given back first.
     fn note_own(&mut self, job: &PersistJob) {
         let Some(first) = job.entries.first() else {

@@ -201,8 +201,9 @@ impl World {
         self.node.disk.fail_syncs(0);
         self.node.disk.fail_sync_nth(0);
         self.node.disk.set_capacity_bytes(u64::MAX);
+        self.node.disk.crash_after(u64::MAX);
         self.node.faulty = false;
-        // A crash that was still to come has come.
+        self.node.settle(self.now, &mut self.seen);
         self.node.kill(true, &mut self.work, &mut self.seen);
         self.start();
         self.calm();
@@ -214,6 +215,8 @@ impl World {
         self.node.kill(true, &mut self.work, &mut self.seen);
         self.start();
         self.calm();
+        self.check();
+        self.node.settle(self.now, &mut self.seen);
         self.check();
         self.count();
     }

@@ -214,6 +214,8 @@ impl World {
         for node in &mut self.nodes {
             node.disk.set_faults(Faults::default());
             node.disk.fail_sync_nth(0);
+            node.disk.crash_after(u64::MAX);
+            node.settle(self.now, &mut self.seen);
             node.kill(true, &mut self.work, &mut self.seen);
         }
         self.calm();
