@@ -7,8 +7,9 @@ mod parts;
 mod terms;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use parts::{Part, grow_part};
+use parts::{LiveBytes, Part, grow_part, start_of};
 pub use terms::join_terms;
 
 use crate::slice_index::{FramePlace, SliceIndex, Summary, note_frame};
@@ -23,6 +24,8 @@ pub struct SliceEntry {
     /// In memory until the slice is sealed.
     pub live: Option<SliceIndex>,
     pub file_bytes: u64,
+    /// Of its batches.
+    pub bytes: LiveBytes,
     pub poisoned: bool,
     /// A read found damage in it.
     pub damaged: bool,
@@ -66,6 +69,7 @@ pub struct Catalog {
     /// By first write sequence.
     slices: BTreeMap<u64, SliceEntry>,
     parts: HashMap<TopicPartition, Vec<Part>>,
+    starts: Arc<BTreeMap<TopicPartition, i64>>,
     /// First raft index that is kept.
     pub first_index: u64,
     /// Last raft index; `first_index - 1` when there is none.
@@ -84,18 +88,20 @@ impl Catalog {
         file_bytes: u64,
     ) {
         let key = summary.first_sequence;
-        for span in std::mem::take(&mut summary.partitions) {
-            self.add_part(key, &span);
-        }
+        let spans = std::mem::take(&mut summary.partitions);
         let entry = SliceEntry {
             number,
             summary,
             live,
             file_bytes,
+            bytes: LiveBytes::default(),
             poisoned: false,
             damaged: false,
         };
         self.slices.insert(key, entry);
+        for span in &spans {
+            self.add_part(key, span);
+        }
     }
 
     /// A slice was sealed: its index is stored, its parts are known exactly.
@@ -167,9 +173,11 @@ impl Catalog {
             return;
         };
         note_frame(&mut entry.summary, &frame, stored_bytes);
-        let parts = &mut self.parts;
+        let (all_parts, starts) = (&mut self.parts, &self.starts);
         live.push(frame, kind, data, |partition, batch| {
-            grow_part(parts.entry(partition).or_default(), key, batch);
+            let parts = all_parts.entry(partition).or_default();
+            let start = start_of(starts, partition);
+            grow_part(parts, key, batch, &mut entry.bytes, start);
         });
     }
 

@@ -43,7 +43,7 @@ pub struct Store<D: Disk> {
     pub(crate) checkpoint_index: u64,
     /// What an earlier process named last is durable, the checkpoint among it.
     pub(crate) names_synced: bool,
-    pub(crate) starts: Option<BTreeMap<TopicPartition, i64>>,
+    pub(crate) starts: Option<Arc<BTreeMap<TopicPartition, i64>>>,
     pub(crate) stats: Stats,
     pub(crate) room: Room,
     pub(crate) upkeep: Upkeep<D>,
@@ -181,7 +181,9 @@ impl<D: Disk> Store<D> {
     /// The applied start offset of every partition there is: what is below is dead, and so is
     /// every partition that is not named. A partition without one has 0.
     pub fn set_starts(&mut self, starts: &BTreeMap<TopicPartition, i64>) {
-        self.starts = Some(starts.clone());
+        let starts = Arc::new(starts.clone());
+        self.shared.catalog_mut().set_starts(Arc::clone(&starts));
+        self.starts = Some(starts);
         self.upkeep.look_again();
     }
 

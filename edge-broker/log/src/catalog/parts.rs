@@ -4,6 +4,7 @@
 //! compaction weigh slices by them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Catalog;
 use crate::TopicPartition;
@@ -20,11 +21,30 @@ pub struct Part {
     pub(super) max_timestamp_ms: i64,
 }
 
-/// Bytes of a slice's batches.
+/// Bytes of a slice's batches. Kept up to date with every part and start: upkeep asks many times
+/// a second, and there may be as many parts as partitions times slices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveBytes {
+    /// At or behind the start of their partition; of a part that it cuts, by the share of offsets.
     pub live: u64,
     pub all: u64,
+}
+
+impl LiveBytes {
+    fn add(&mut self, part: &Part, start: i64) {
+        self.all += part.bytes;
+        self.live += part.live(start);
+    }
+
+    fn take(&mut self, part: &Part, start: i64) {
+        self.all -= part.bytes;
+        self.live -= part.live(start);
+    }
+}
+
+/// Where a partition starts; one that nobody named is dead.
+pub(super) fn start_of(starts: &BTreeMap<TopicPartition, i64>, partition: TopicPartition) -> i64 {
+    starts.get(&partition).copied().unwrap_or(i64::MAX)
 }
 
 impl Part {
@@ -49,22 +69,34 @@ impl Part {
     }
 }
 
-pub(super) fn grow_part(parts: &mut Vec<Part>, slice: u64, batch: &BatchPlace) {
+pub(super) fn grow_part(
+    parts: &mut Vec<Part>,
+    slice: u64,
+    batch: &BatchPlace,
+    of_slice: &mut LiveBytes,
+    start: i64,
+) {
     match parts.last_mut() {
         Some(part) if part.slice == slice => {
+            of_slice.take(part, start);
             // Less where it overwrites what came before it in this slice.
             part.first_offset = part.first_offset.min(batch.base_offset);
             part.next_offset = batch.next_offset();
             part.bytes += u64::from(batch.len);
             part.max_timestamp_ms = part.max_timestamp_ms.max(batch.max_timestamp_ms);
+            of_slice.add(part, start);
         }
-        _ => parts.push(Part {
-            slice,
-            first_offset: batch.base_offset,
-            next_offset: batch.next_offset(),
-            bytes: u64::from(batch.len),
-            max_timestamp_ms: batch.max_timestamp_ms,
-        }),
+        _ => {
+            let part = Part {
+                slice,
+                first_offset: batch.base_offset,
+                next_offset: batch.next_offset(),
+                bytes: u64::from(batch.len),
+                max_timestamp_ms: batch.max_timestamp_ms,
+            };
+            of_slice.add(&part, start);
+            parts.push(part);
+        }
     }
 }
 
@@ -80,31 +112,53 @@ impl Catalog {
         };
         let at = parts.partition_point(|other| other.slice < slice);
         parts.insert(at, part);
+        if let Some(entry) = self.slices.get_mut(&slice) {
+            entry
+                .bytes
+                .add(&part, start_of(&self.starts, span.partition));
+        }
     }
 
-    pub(super) fn remove_parts(&mut self, key: u64) {
+    /// Takes the parts of one slice out.
+    pub(super) fn remove_parts(&mut self, slice: u64) {
         self.parts.retain(|_, parts| {
-            parts.retain(|part| part.slice != key);
+            if let Ok(at) = parts.binary_search_by_key(&slice, |part| part.slice) {
+                parts.remove(at);
+            }
             !parts.is_empty()
         });
+        if let Some(entry) = self.slices.get_mut(&slice) {
+            entry.bytes = LiveBytes::default();
+        }
     }
 
-    /// Of each slice, the bytes of its live batches and of all its batches, given where each
-    /// partition starts; a part that is cut by a start counts by its share of offsets.
-    pub fn live_bytes(&self, starts: &BTreeMap<TopicPartition, i64>) -> BTreeMap<u64, LiveBytes> {
-        let mut all: BTreeMap<u64, LiveBytes> = BTreeMap::new();
+    /// Where partitions start: what is below is dead, and so is a partition that is not named.
+    pub fn set_starts(&mut self, starts: Arc<BTreeMap<TopicPartition, i64>>) {
         for (partition, parts) in &self.parts {
-            let start = starts.get(partition).copied().unwrap_or(i64::MAX);
+            let old = start_of(&self.starts, *partition);
+            let new = start_of(&starts, *partition);
+            if old == new {
+                continue;
+            }
             for part in parts {
-                let Some(entry) = self.slices.get(&part.slice) else {
-                    continue;
-                };
-                let bytes = all.entry(entry.number).or_default();
-                bytes.all += part.bytes;
-                bytes.live += part.live(start);
+                let (before, after) = (part.live(old), part.live(new));
+                if before != after
+                    && let Some(entry) = self.slices.get_mut(&part.slice)
+                {
+                    entry.bytes.live = entry.bytes.live - before + after;
+                }
             }
         }
-        all
+        self.starts = starts;
+    }
+
+    /// Bytes of each slice, by number.
+    pub fn live_bytes(&self) -> BTreeMap<u64, LiveBytes> {
+        let of_entry = self
+            .slices
+            .values()
+            .map(|entry| (entry.number, entry.bytes));
+        of_entry.collect()
     }
 
     /// The parts of a partition in some of the slices, with the slices' numbers.
@@ -125,7 +179,8 @@ impl Catalog {
             return Vec::new();
         };
         let part_of = |(partition, parts): (&TopicPartition, &Vec<Part>)| {
-            let part = parts.iter().find(|part| part.slice == key)?;
+            let at = parts.binary_search_by_key(&key, |part| part.slice).ok()?;
+            let part = parts[at];
             Some(SpanRecord {
                 partition: *partition,
                 first_offset: part.first_offset,
@@ -137,3 +192,6 @@ impl Catalog {
         self.parts.iter().filter_map(part_of).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

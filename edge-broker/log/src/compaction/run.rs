@@ -252,7 +252,7 @@ impl<D: Disk> Store<D> {
             map: OffsetMap::new(share, self.config.compaction_keys_max, salt),
             tombstones_stay: false,
         };
-        let pass = Pass::new(filter, Arc::new(starts), extent.slices);
+        let pass = Pass::new(filter, starts, extent.slices);
         if let Some(run) = self.upkeep.compacting.run.as_mut() {
             run.pass = Some(Box::new(pass));
             run.disturbed = false;
@@ -261,10 +261,9 @@ impl<D: Disk> Store<D> {
 
     /// Neighbouring slices to rewrite into one: each frees enough, or is small.
     fn next_group(&mut self, pass: &mut Pass) -> Option<Job> {
-        let starts = self.starts.as_ref()?;
         let percent = (self.dirty_percent() / pass.filter.map.share().of()).max(1);
         let catalog = self.shared.catalog();
-        let live = catalog.live_bytes(starts);
+        let live = catalog.live_bytes();
         let settled = self.settled_numbers(&catalog);
         let (mut group, mut bytes, mut worth) = (Vec::new(), 0, false);
         for number in settled {
@@ -301,7 +300,7 @@ impl<D: Disk> Store<D> {
         Some(Job::Rewrite {
             sources,
             number: self.take_number(),
-            starts: Arc::new(self.starts.clone()?),
+            starts: self.starts.clone()?,
             filter: Some(Arc::clone(&pass.filter)),
         })
     }

@@ -3,14 +3,14 @@
 //! Which records are dead the site says, by the start of each partition. Slices that raft still
 //! needs, and those that a start would miss, are left alone. Called when a job is chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::gone::take_out;
 use super::source;
 use crate::catalog::{Catalog, SliceEntry};
 use crate::jobs::Job;
-use crate::{Disk, Store, TopicPartition};
+use crate::{Disk, Store};
 
 /// Mostly dead slices are rewritten from this use of the store's limit on, in percent.
 const REWRITE_AT_PERCENT: u64 = 60;
@@ -21,16 +21,15 @@ const MOSTLY_DEAD_PERCENT: u64 = 25;
 impl<D: Disk> Store<D> {
     /// Takes slices out of the catalog all of whose records are dead.
     pub(super) fn drop_dead(&mut self) {
-        let Some(starts) = self.starts.as_ref() else {
+        if self.starts.is_none() {
             return;
-        };
+        }
         let mut catalog = self.shared.catalog_mut();
         let kept = self.kept_numbers(&catalog);
-        let live = catalog.live_bytes(starts);
         let spare = self.spare_numbers(&catalog);
         let is_dead = |entry: &&SliceEntry| {
             let is_kept = kept.contains(&entry.number) || !spare.contains(&entry.number);
-            !is_kept && live.get(&entry.number).is_none_or(|l| l.live == 0)
+            !is_kept && entry.bytes.live == 0
         };
         let dead: Vec<u64> = catalog
             .slices()
@@ -69,13 +68,13 @@ impl<D: Disk> Store<D> {
 
     /// Rewrites slices that are mostly dead, once the store is full enough for that.
     pub(super) fn mostly_dead(&mut self) -> Option<Job> {
-        let starts = self.starts.as_ref()?;
+        let starts = Arc::clone(self.starts.as_ref()?);
         let full = self.room.bytes_used() * 100 / self.config.bytes_max.max(1);
         if full < REWRITE_AT_PERCENT && !self.room.filesystem_full() {
             return None;
         }
         let catalog = self.shared.catalog();
-        let group = self.dead_neighbours(&catalog, starts);
+        let group = self.dead_neighbours(&catalog);
         // One that was rewritten already gains nothing by itself.
         let again = |number: &u64| catalog.get(*number).is_some_and(|e| e.summary.reduced);
         if group.is_empty() || group.len() == 1 && again(&group[0]) {
@@ -85,7 +84,6 @@ impl<D: Disk> Store<D> {
             .iter()
             .filter_map(|number| source(&catalog, *number))
             .collect();
-        let starts = Arc::new(starts.clone());
         drop(catalog);
         Some(Job::Rewrite {
             sources,
@@ -96,18 +94,13 @@ impl<D: Disk> Store<D> {
     }
 
     /// Neighbouring slices that are mostly dead, together no more than one slice.
-    fn dead_neighbours(
-        &self,
-        catalog: &Catalog,
-        starts: &BTreeMap<TopicPartition, i64>,
-    ) -> Vec<u64> {
+    fn dead_neighbours(&self, catalog: &Catalog) -> Vec<u64> {
         let kept = self.kept_numbers(catalog);
         let spare = self.spare_numbers(catalog);
-        let live = catalog.live_bytes(starts);
         let mut group: Vec<u64> = Vec::new();
         let mut bytes = 0;
         for entry in catalog.slices() {
-            let of = live.get(&entry.number).copied().unwrap_or_default();
+            let of = entry.bytes;
             // By what its files take: control entries and voided frames go too.
             let dead = of.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
             let fits = bytes + of.live <= self.config.slice_bytes;
