@@ -74,12 +74,7 @@ impl<D: Disk> Store<D> {
             return None;
         }
         let catalog = self.shared.catalog();
-        let group = self.dead_neighbours(&catalog);
-        // One that was rewritten already gains nothing by itself.
-        let again = |number: &u64| catalog.get(*number).is_some_and(|e| e.summary.reduced);
-        if group.is_empty() || group.len() == 1 && again(&group[0]) {
-            return None;
-        }
+        let group = self.dead_neighbours(&catalog)?;
         let sources = group
             .iter()
             .filter_map(|number| source(&catalog, *number))
@@ -93,26 +88,30 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    /// Neighbouring slices that are mostly dead, together no more than one slice.
-    fn dead_neighbours(&self, catalog: &Catalog) -> Vec<u64> {
+    /// The first neighbouring slices that are mostly dead, together no more than one slice.
+    fn dead_neighbours(&self, catalog: &Catalog) -> Option<Vec<u64>> {
         let kept = self.kept_numbers(catalog);
         let spare = self.spare_numbers(catalog);
-        let mut group: Vec<u64> = Vec::new();
+        let mut group: Vec<&SliceEntry> = Vec::new();
         let mut bytes = 0;
         for entry in catalog.slices() {
-            let of = entry.bytes;
             // By what its files take: control entries and voided frames go too.
-            let dead = of.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
-            let fits = bytes + of.live <= self.config.slice_bytes;
+            let dead = entry.bytes.live * 100 < entry.file_bytes * MOSTLY_DEAD_PERCENT;
             let may = spare.contains(&entry.number) && !kept.contains(&entry.number);
-            if dead && fits && may && entry.trusted() {
-                bytes += of.live;
-                group.push(entry.number);
-            } else if !group.is_empty() {
-                break;
+            let joins = dead && may && entry.trusted();
+            if !joins || bytes + entry.bytes.live > self.config.slice_bytes {
+                if is_worth_it(&group) {
+                    break;
+                }
+                group.clear();
+                bytes = 0;
+            }
+            if joins {
+                bytes += entry.bytes.live;
+                group.push(entry);
             }
         }
-        group
+        is_worth_it(&group).then(|| group.iter().map(|entry| entry.number).collect())
     }
 
     /// Slices that retention may not touch: the newest ones up to raft's window, what no checkpoint
@@ -132,6 +131,16 @@ impl<D: Disk> Store<D> {
             bytes += entry.file_bytes;
         }
         kept
+    }
+}
+
+/// Whether rewriting slices into one frees something: one that was rewritten already gains nothing
+/// by itself.
+fn is_worth_it(group: &[&SliceEntry]) -> bool {
+    match group {
+        [] => false,
+        [entry] => !entry.summary.reduced,
+        _ => true,
     }
 }
 
