@@ -98,8 +98,39 @@ pub(crate) enum Source {
     Memory(Arc<Message>),
 }
 
+impl Source {
+    fn offset(&self) -> Option<i64> {
+        match self {
+            Source::Logged(offset) => Some(*offset),
+            Source::Memory(_) => None,
+        }
+    }
+}
+
 /// What an entry takes beside its topic: itself, its publishes under way, its place in the tree.
 const ENTRY_BYTES: usize = 160;
+
+/// How much is looked up at once.
+pub(crate) struct PageLimits {
+    /// Messages found.
+    pub(crate) count_max: usize,
+    /// Their topics, and the one that goes beyond it.
+    pub(crate) topic_bytes_max: usize,
+    /// Topics looked at.
+    pub(crate) looked_at_max: usize,
+}
+
+/// Some of the retained messages that a subscription gets.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// Their topics, and where the log has them; `None` = in memory, not committed yet.
+    pub(crate) found: Vec<(Bytes, Option<i64>)>,
+    pub(crate) topic_bytes: usize,
+    pub(crate) looked_at: usize,
+    /// The rest comes after this topic; `None` = that was all.
+    pub(crate) rest_after: Option<Bytes>,
+}
+
 /// So many are told apart; with a dispatcher further behind, the oldest may come twice.
 const AHEAD_COUNT_MAX: usize = 1024;
 /// Compaction begins when the log is larger than this and less than half of it is live.
@@ -290,29 +321,42 @@ impl RetainedIndex {
         (self.moment, seen)
     }
 
-    /// Retained messages that a subscription made at `moment` gets: the first `count_max` after
-    /// a topic, in the order of their topics.
+    /// Retained messages that a subscription made at `moment` gets: the first ones after a topic,
+    /// in the order of their topics, as many as the limits allow.
     pub(crate) fn page(
         &self,
         filter: &[u8],
         moment: Moment,
         after: Option<&Bytes>,
-        count_max: usize,
-    ) -> Vec<(Bytes, Source)> {
+        limits: &PageLimits,
+    ) -> Page {
         let prefix = literal_prefix(filter);
         let from = match after {
             Some(topic) => Bound::Excluded(&topic[..]),
             None => Bound::Included(prefix),
         };
         let from = self.entries.range::<[u8], _>((from, Bound::Unbounded));
-        from.take_while(|(topic, _)| topic.starts_with(prefix))
-            .filter(|(topic, _)| filter_matches(filter, topic))
-            .filter_map(|(topic, entry)| Some((topic.clone(), entry.source(moment)?)))
-            .take(count_max)
-            .collect()
+        let mut page = Page::default();
+        for (topic, entry) in from.take_while(|(topic, _)| topic.starts_with(prefix)) {
+            page.looked_at += 1;
+            if filter_matches(filter, topic)
+                && let Some(source) = entry.source(moment)
+            {
+                page.topic_bytes += topic.len();
+                page.found.push((topic.clone(), source.offset()));
+            }
+            let is_full = page.found.len() >= limits.count_max
+                || page.topic_bytes >= limits.topic_bytes_max
+                || page.looked_at >= limits.looked_at_max;
+            if is_full {
+                page.rest_after = Some(topic.clone());
+                break;
+            }
+        }
+        page
     }
 
-    /// Where one of them is now: compaction may have moved it.
+    /// Where one of them is now: in memory it is committed soon, compaction may have moved it.
     pub(crate) fn find(&self, topic: &[u8], moment: Moment) -> Option<Source> {
         self.entries.get(topic)?.source(moment)
     }

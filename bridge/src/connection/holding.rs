@@ -8,6 +8,7 @@
 //! | what is to be written to it | `TRANSMIT_BYTES_HIGH` and one message; acks to `…_MAX` | yes |
 //! | its mailbox | twice `QUEUE_BYTES_MAX`; an empty queue takes one message | yes |
 //! | what it reads of the log, fallen behind | `PIECE_BYTES_MAX`, and one read or frame | yes |
+//! | retained messages on their way to it | a page of topics, `MESSAGES_BYTES_MAX` or one | yes |
 //! | its id | `CLIENT_ID_BYTES_MAX` | remembered |
 //! | its will | a CONNECT, `CONNECT_BYTES_MAX` | remembered |
 //! | its topic aliases | `TOPIC_ALIAS_MAX` topics | remembered |
@@ -43,6 +44,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             + self.session.transmit_bytes()
             + self.blocked_bytes()
             + self.catch_up.as_ref().map_or(0, CatchUp::held_bytes)
+            + self.retained.held_bytes()
             + remembered.saturating_sub(REMEMBERED_BYTES_FREE)
     }
 

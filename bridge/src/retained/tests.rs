@@ -30,8 +30,23 @@ fn index(records: &[(&str, bool)]) -> RetainedIndex {
     index
 }
 
+const NO_LIMITS: PageLimits = PageLimits {
+    count_max: usize::MAX,
+    topic_bytes_max: usize::MAX,
+    looked_at_max: usize::MAX,
+};
+
 fn all(index: &RetainedIndex, filter: &str) -> Vec<(Bytes, Source)> {
-    index.page(filter.as_bytes(), Moment::MAX, None, usize::MAX)
+    let page = index.page(filter.as_bytes(), Moment::MAX, None, &NO_LIMITS);
+    assert_eq!(page.rest_after, None);
+    let found = page.found.into_iter();
+    found
+        .map(|(topic, offset)| {
+            let source = index.find(&topic, Moment::MAX).unwrap();
+            assert_eq!(source.offset(), offset);
+            (topic, source)
+        })
+        .collect()
 }
 
 fn found(index: &RetainedIndex, filter: &str) -> Vec<String> {
@@ -189,14 +204,33 @@ fn a_copy_that_compaction_made_is_the_same_message() {
 fn pages_are_as_large_as_asked_for_and_miss_nothing() {
     let names = ["a", "a/b", "a/c", "b", "c"];
     let index = index(&names.map(|name| (name, true)));
-    let first = index.page(b"#", Moment::MAX, None, 3);
-    let rest = index.page(b"#", Moment::MAX, Some(&first[2].0), 3);
-    let topics: Vec<_> = first
-        .iter()
-        .chain(&rest)
-        .map(|(topic, _)| &topic[..])
-        .collect();
-    assert_eq!(topics, names.map(str::as_bytes));
+    let limits = [
+        PageLimits {
+            count_max: 3,
+            ..NO_LIMITS
+        },
+        PageLimits {
+            topic_bytes_max: 5,
+            ..NO_LIMITS
+        },
+        PageLimits {
+            looked_at_max: 3,
+            ..NO_LIMITS
+        },
+    ];
+    for limits in &limits {
+        let (mut topics, mut after) = (Vec::new(), None);
+        for size in [3, 2] {
+            let page = index.page(b"#", Moment::MAX, after.as_ref(), limits);
+            assert_eq!(page.found.len(), size);
+            topics.extend(page.found.into_iter().map(|(topic, _)| topic));
+            after = page.rest_after;
+        }
+        assert_eq!((topics, after), (names.map(Bytes::from).to_vec(), None));
+    }
+    let nothing = index.page(b"+/none", Moment::MAX, None, &limits[2]);
+    assert_eq!((nothing.found.len(), nothing.looked_at), (0, 3));
+    assert_eq!(nothing.rest_after.as_deref(), Some(&b"a/c"[..]));
 }
 
 #[test]
