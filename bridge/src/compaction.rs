@@ -14,6 +14,7 @@ use edge_site::{AckLevel, AppendRequest, Record, RecordBatch, TopicPartition};
 use crate::connection::retained_bytes;
 use crate::dispatcher::DECOMPRESSED_BYTES_MAX;
 use crate::hub::{Hub, lock};
+use crate::loading::read_up_to_damage;
 use crate::retained::Judgement;
 
 /// One step reads about this much, compressed as it is stored…
@@ -40,9 +41,8 @@ pub(crate) async fn compact(hub: &Hub) {
 async fn step(hub: &Hub, partition: TopicPartition) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let start = hub.site.marks(partition).ok_or("no such topic")?.start;
-    let batches = hub
-        .site
-        .read(partition, start, STEP_BYTES)
+    let read = |at, bytes_max| hub.site.read(partition, at, bytes_max);
+    let batches = read_up_to_damage(&read, start, STEP_BYTES)
         .await
         .map_err(|error| text(&error))?;
     let records = records(&batches, start);

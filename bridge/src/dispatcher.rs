@@ -172,7 +172,7 @@ fn deliver(hub: &Hub, first: Position, batch: &RecordBatch, retained: &Offsets) 
 }
 
 /// A record of `_retained`: the second one of a publish, in the same frame as the first.
-struct RetainedRecord {
+pub(crate) struct RetainedRecord {
     topic: Bytes,
     offset: i64,
     bytes: u64,
@@ -180,12 +180,12 @@ struct RetainedRecord {
 }
 
 impl RetainedRecord {
-    fn apply_to(&self, index: &mut RetainedIndex) {
+    pub(crate) fn apply_to(&self, index: &mut RetainedIndex) {
         index.apply(&self.topic, self.offset, self.bytes, self.is_message);
     }
 }
 
-fn retained_records(batch: &RecordBatch) -> Vec<RetainedRecord> {
+pub(crate) fn retained_records(batch: &RecordBatch) -> Vec<RetainedRecord> {
     let Ok(records) = batch.records(DECOMPRESSED_BYTES_MAX) else {
         log::error!("a batch of retained messages cannot be decoded, it is left out");
         return Vec::new();
@@ -286,33 +286,4 @@ fn retained_offsets(hub: &Hub, frame: &CommittedFrame) -> Offsets {
         .filter(|(partition, _)| partition.topic == retained.id);
     let records = batches.flat_map(|(_, batch)| retained_records(batch));
     records.map(|r| (r.topic, r.offset)).collect()
-}
-
-/// Rebuilds the index of retained messages from the log; called before the first connection.
-pub(crate) async fn load_retained(hub: &Hub) {
-    const READ_BYTES_MAX: usize = 1 << 20;
-    let Some(partition) = hub.retained_topic().map(|topic| topic.partition(0)) else {
-        return;
-    };
-    let Some(marks) = hub.site.marks(partition) else {
-        return;
-    };
-    let mut at = marks.start;
-    while at < marks.committed_end {
-        match hub.site.read(partition, at, READ_BYTES_MAX).await {
-            Ok(batches) if !batches.is_empty() => {
-                let mut index = lock(&hub.retained);
-                index.follow(partition.topic);
-                let records = batches.iter().flat_map(retained_records);
-                records.for_each(|record| record.apply_to(&mut index));
-                at = batches
-                    .last()
-                    .map_or(marks.committed_end, RecordBatch::next_offset);
-            }
-            Ok(_) => return,
-            Err(error) => {
-                return log::warn!("retained messages from offset {at} on are missing: {error}");
-            }
-        }
-    }
 }

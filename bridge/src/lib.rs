@@ -22,6 +22,7 @@ mod error;
 mod hub;
 mod limits;
 mod listener;
+mod loading;
 mod mailbox;
 mod message;
 mod publish;
@@ -85,11 +86,14 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
     let hub = Arc::new(Hub::new(config, routes, site));
     create_topics(&hub).await;
     let dispatcher = smol::spawn(dispatcher::run(hub.clone()));
-    dispatcher::load_retained(&hub).await;
+    loading::load(&hub).await;
     let pre_auth = Arc::new(PreAuth::default());
     let (alive, all_gone) = smol::channel::bounded(1);
     let mut addresses = Vec::new();
-    let mut doors = vec![smol::spawn(keep_house(hub.clone()))];
+    let mut doors = vec![
+        smol::spawn(keep_house(hub.clone())),
+        smol::spawn(loading::complete(hub.clone())),
+    ];
     for (socket, anonymous) in bound {
         let bind_error = |error| StartError::Bind {
             address: String::new(),

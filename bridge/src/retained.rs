@@ -12,10 +12,13 @@
 //! was made: what the index had by then it gets from here, what came later it gets live. The
 //! dispatcher may still be behind that moment; `Seen` tells it what was given already.
 //!
+//! What could not be read of the log when the index was built is not in it: `loading` tries again,
+//! and until it had success nothing is compacted away.
+//!
 //! Pure: appending and reading are the caller's business.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -45,6 +48,8 @@ pub(crate) struct RetainedIndex {
     passed: i64,
     /// …and has yet to come to these, though their publishers know the outcome.
     ahead: BTreeMap<i64, Bytes>,
+    /// Offsets that could not be read.
+    missing: Vec<Range<i64>>,
 }
 
 /// A place in the order in which retained messages became visible.
@@ -133,6 +138,8 @@ pub(crate) struct Page {
 
 /// So many are told apart; with a dispatcher further behind, the oldest may come twice.
 const AHEAD_COUNT_MAX: usize = 1024;
+/// Gaps that are told apart; neighbours beyond that are one.
+const MISSING_COUNT_MAX: usize = 64;
 /// Compaction begins when the log is larger than this and less than half of it is live.
 const COMPACT_BYTES_MIN: u64 = 1 << 20;
 
@@ -153,6 +160,7 @@ impl RetainedIndex {
         }
         (self.live, self.live_bytes, self.log_bytes) = (0, 0, 0);
         (self.passed, self.ahead) = (0, BTreeMap::new());
+        self.missing = Vec::new();
         self.entries.retain(|_, entry| {
             (entry.logged, entry.is_moving) = (None, false);
             !entry.pending.is_empty()
@@ -163,6 +171,47 @@ impl RetainedIndex {
     /// The topic whose offsets it has.
     pub(crate) fn log(&self) -> Option<TopicId> {
         self.log
+    }
+
+    /// Nothing is known about the records at these offsets.
+    pub(crate) fn miss(&mut self, offsets: Range<i64>) {
+        let is_full = self.missing.len() >= MISSING_COUNT_MAX;
+        match self.missing.last_mut() {
+            Some(last) if last.end == offsets.start || is_full => last.end = offsets.end,
+            _ => self.missing.push(offsets),
+        }
+    }
+
+    /// Offsets of records that are not in the index.
+    pub(crate) fn missing(&self) -> &[Range<i64>] {
+        &self.missing
+    }
+
+    /// Takes over what was found in the log before `end`; false = the dispatcher has gone on
+    /// from there, and what it cleared is in the way no more: find that, too.
+    #[must_use]
+    pub(crate) fn adopt(&mut self, found: &RetainedIndex, end: i64) -> bool {
+        if let Some(log) = found.log {
+            self.follow(log);
+        }
+        if self.passed > end {
+            return false;
+        }
+        for (topic, entry) in &found.entries {
+            if let Some(Logged {
+                offset,
+                bytes,
+                is_message,
+                ..
+            }) = entry.logged
+            {
+                self.note(topic, offset, bytes, is_message);
+            }
+        }
+        self.passed = end;
+        self.log_bytes = self.log_bytes.max(found.log_bytes);
+        self.missing.clone_from(&found.missing);
+        true
     }
 
     /// A publish is about to be appended. `visible` at QoS 0: the message, or that it is cleared.
@@ -363,12 +412,17 @@ impl RetainedIndex {
 
     /// Whether it is time to move live records from the front of the log to its end.
     pub(crate) fn wants_compaction(&self) -> bool {
-        self.log_bytes > COMPACT_BYTES_MIN && self.live_bytes * 2 < self.log_bytes
+        // A record that is missing here may be the newest of its topic.
+        self.missing.is_empty()
+            && self.log_bytes > COMPACT_BYTES_MIN
+            && self.live_bytes * 2 < self.log_bytes
     }
 
     /// What to do with a record at the front of the log.
     pub(crate) fn judge(&self, topic: &Bytes, offset: i64) -> Judgement {
         match self.entries.get(topic) {
+            // The index may not know what it is.
+            _ if offset >= self.passed => Judgement::Wait,
             None => Judgement::Dead,
             Some(entry) if !entry.pending.is_empty() => Judgement::Wait,
             Some(entry) => match &entry.logged {
@@ -398,7 +452,7 @@ pub(crate) enum Judgement {
     Live,
     /// Leave it behind.
     Dead,
-    /// A publish to its topic is under way: come back later.
+    /// A publish to its topic is under way, or the index has to hear of it: come back later.
     Wait,
 }
 

@@ -262,3 +262,17 @@ fn another_topic_begins_without_what_was_in_the_one_before() {
     index.apply(&topic("a"), 0, 100, true);
     assert_eq!(index.len(), 1);
 }
+
+#[test]
+fn nothing_is_compacted_away_that_the_index_does_not_know() {
+    let mut index = index(&[("a", true)]);
+    index.apply(&topic("a"), 1, 4 << 20, true);
+    assert_eq!(index.judge(&topic("a"), 0), Judgement::Dead);
+    // Committed, but the dispatcher has yet to come to it: perhaps a copy that compaction made.
+    assert_eq!(index.judge(&topic("a"), 2), Judgement::Wait);
+    assert_eq!(index.judge(&topic("b"), 2), Judgement::Wait);
+    index.apply(&topic("a"), 2, 100, true);
+    assert!(index.wants_compaction());
+    index.miss(0..1);
+    assert!(!index.wants_compaction());
+}
