@@ -120,7 +120,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ///
     /// Boxed, and its end apart: ten thousand quiet connections wait in the first line.
     pub(crate) async fn run(mut self: Box<Self>) {
-        self.say_reductions();
         let close = std::future::poll_fn(|cx| self.poll(cx)).await;
         Box::pin(self.end(close)).await;
     }

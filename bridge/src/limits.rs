@@ -51,41 +51,55 @@ pub(crate) struct SaidLately {
     repeat_ms: u64,
     /// By the hash of client and words.
     by_client: HashMap<u64, u64>,
+    /// With more clients than are remembered: by the words, whoever they are about.
+    by_words: HashMap<&'static str, u64>,
+    /// Not looked for what may be forgotten before this.
+    forget_due_ms: u64,
     hasher: RandomState,
 }
+
+/// Looking for what may be forgotten takes all of the table: so often per `repeat_ms`.
+const FORGET_PARTS: u64 = 16;
 
 impl SaidLately {
     pub(crate) fn new(repeat_ms: u64) -> Self {
         SaidLately {
             repeat_ms,
             by_client: HashMap::new(),
+            by_words: HashMap::new(),
+            forget_due_ms: 0,
             hasher: RandomState::new(),
         }
     }
 
     /// Whether to say it now.
     pub(crate) fn may_say(&mut self, now_ms: u64, client: &[u8], what: &'static str) -> bool {
-        if self.by_client.len() >= CLIENTS_MAX {
+        let key = self.hasher.hash_one((client, what));
+        if let Some(said_ms) = self.by_client.get_mut(&key) {
+            return again(said_ms, now_ms, self.repeat_ms);
+        }
+        if self.by_client.len() >= CLIENTS_MAX && now_ms >= self.forget_due_ms {
+            self.forget_due_ms = now_ms + self.repeat_ms / FORGET_PARTS;
             self.by_client
                 .retain(|_, said_ms| now_ms < *said_ms + self.repeat_ms);
-            if self.by_client.len() >= CLIENTS_MAX {
-                return false;
-            }
         }
-        match self.by_client.entry(self.hasher.hash_one((client, what))) {
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(now_ms);
-                true
-            }
-            std::collections::hash_map::Entry::Occupied(mut entry) => {
-                let may = now_ms >= *entry.get() + self.repeat_ms;
-                if may {
-                    entry.insert(now_ms);
-                }
-                may
-            }
+        if self.by_client.len() < CLIENTS_MAX {
+            self.by_client.insert(key, now_ms);
+            return true;
+        }
+        match self.by_words.get_mut(what) {
+            Some(said_ms) => again(said_ms, now_ms, self.repeat_ms),
+            None => self.by_words.insert(what, now_ms).is_none(),
         }
     }
+}
+
+fn again(said_ms: &mut u64, now_ms: u64, repeat_ms: u64) -> bool {
+    let may = now_ms >= *said_ms + repeat_ms;
+    if may {
+        *said_ms = now_ms;
+    }
+    may
 }
 
 #[cfg(test)]
@@ -121,5 +135,22 @@ mod tests {
         }
         assert!(penalties.by_client.len() <= CLIENTS_MAX && said.by_client.len() <= CLIENTS_MAX);
         assert!(said.may_say(5000, b"new", "x"));
+    }
+
+    #[test]
+    fn clients_beyond_those_remembered_hide_no_kind_of_line() {
+        let mut said = SaidLately::new(60_000);
+        let mut flood = |now_ms: u64| {
+            let clients = 0..10_000_u32;
+            let mut may = |client: u32| said.may_say(now_ms, &client.to_be_bytes(), "x");
+            let lines = clients.filter(|client| may(*client)).count();
+            let other = [1, 2].map(|_| said.may_say(now_ms, b"", "cannot accept"));
+            (lines, other)
+        };
+        assert_eq!(flood(0), (CLIENTS_MAX + 1, [true, false]));
+        assert_eq!(flood(1000), (0, [false, false]));
+        let (lines, other) = flood(60_000);
+        assert!(lines <= CLIENTS_MAX + 1, "{lines}");
+        assert_eq!(other, [true, false]);
     }
 }

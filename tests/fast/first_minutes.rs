@@ -4,7 +4,7 @@
 //! Each goes through its script, loses its connection, comes back, and stays. What is asked of the
 //! gateway: no connection is closed by it, and what one announces the other finds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::gateway::Gateway;
 use crate::support::mqtt::{Client, End, Hello, Packet};
@@ -322,14 +322,41 @@ fn a_persistent_client_is_accepted_and_told_that_nothing_was_kept() {
         );
         assert!(fine, "{answer:?}");
     }
-    let lines = gateway
-        .said()
-        .iter()
-        .filter(|l| l.contains("nodered_7f3a"))
-        .count();
-    assert!(
-        lines >= 1,
-        "one line says what was reduced: {:#?}",
-        gateway.said()
+    assert_eq!(
+        said_about(&gateway, "nodered_7f3a", 1),
+        ["its session ends with the connection"]
     );
+}
+
+/// All that the log says about a client, once there are so many lines and for a moment longer.
+fn said_about(gateway: &Gateway, id: &str, count: usize) -> Vec<String> {
+    let begin = format!("client {id}: ");
+    let lines = || -> Vec<String> {
+        let said = gateway.said();
+        let ours = said.iter().filter_map(|line| line.split_once(&begin));
+        ours.map(|(_, words)| words.to_owned()).collect()
+    };
+    let until = Instant::now() + Duration::from_secs(5);
+    while lines().len() < count && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    lines()
+}
+
+/// What it gets less of with CONNECT and its first SUBSCRIBE is one line, and what comes later is
+/// another; a client that comes back again and again does not fill the log.
+#[test]
+fn the_log_says_once_what_a_client_does_not_get_in_full() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    for _ in 0..3 {
+        drop(node_red().first_minute(&gateway));
+    }
+    let first = "its session ends with the connection; QoS 2 subscriptions are granted QoS 1";
+    let later = "its QoS 2 publishes are stored once per connection, not over a reconnect";
+    assert_eq!(said_about(&gateway, "nodered_7f3a", 2), [first, later]);
+    drop(tasmota().first_minute(&gateway));
+    let nothing = Vec::<String>::new();
+    assert_eq!(said_about(&gateway, "DVES_8A1F2C", 0), nothing);
 }

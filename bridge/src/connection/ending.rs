@@ -28,6 +28,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The last words; then what is left of it is settled.
     pub(super) async fn end(mut self: Box<Self>, close: Close) {
         let left_by_itself = matches!(close.cause, Cause::Client | Cause::ClientWithWill);
+        // Where nothing came after the CONNECT.
+        self.say_reductions();
         self.say_close(&close);
         self.let_go();
         self.finish_appends().await;

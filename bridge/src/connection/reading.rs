@@ -79,6 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // What came before a good-bye, or before a mistake, is stored all the same.
         self.batches.extend(self.intake.take());
         self.append_batches(now_ms)?;
+        self.say_reductions();
         end.map(|()| progress)
     }
 
@@ -195,7 +196,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.retained.add(subscription, moment);
             }
         }
-        self.say_reductions();
     }
 
     /// Publishes ahead of them wait for room; pings do not have to. Says whether there were any.

@@ -12,13 +12,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         name(self.session.client_id())
     }
 
+    /// What came since it was said: in the first line usually all of it, a new kind in a later one.
     pub(super) fn say_reductions(&mut self) {
         let reductions = self.session.reductions();
-        if reductions != self.said_reductions {
-            self.said_reductions = reductions;
-            if self.hub.may_say(self.session.client_id(), "reduced") {
-                log::info!("client {}: {}", self.name(), reductions.words().join("; "));
-            }
+        if reductions == self.said_reductions {
+            return;
+        }
+        let said = std::mem::replace(&mut self.said_reductions, reductions);
+        let mut new = reductions.words();
+        new.retain(|words| !said.words().contains(words));
+        // Each by itself: a client that comes back each few seconds says the same each time.
+        new.retain(|words| self.hub.may_say(self.session.client_id(), words));
+        if !new.is_empty() {
+            log::info!("client {}: {}", self.name(), new.join("; "));
         }
     }
 

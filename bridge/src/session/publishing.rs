@@ -40,6 +40,7 @@ impl Session {
         {
             return self.refuse_for_ever(&publish, Reason::TOPIC_NAME_INVALID, TOO_MANY_LEVELS);
         }
+        self.reductions.publish_qos |= publish.qos == QoS::ExactlyOnce;
         if publish.qos == QoS::ExactlyOnce
             && let Some(acknowledged) = self.marks.get(&publish.pkid)
         {

@@ -8,10 +8,11 @@ pub(crate) struct Reductions {
     pub(crate) will_qos: bool,
     pub(crate) will_delay: bool,
     pub(crate) shared: bool,
+    pub(crate) publish_qos: bool,
 }
 
 impl Reductions {
-    /// In words, for one line of log.
+    /// In words, for the log.
     pub(crate) fn words(self) -> Vec<&'static str> {
         let all = [
             (self.session, "its session ends with the connection"),
@@ -19,6 +20,10 @@ impl Reductions {
             (self.will_qos, "its will is sent at QoS 1"),
             (self.will_delay, "its will is sent without delay"),
             (self.shared, "shared subscriptions are refused"),
+            (
+                self.publish_qos,
+                "its QoS 2 publishes are stored once per connection, not over a reconnect",
+            ),
         ];
         all.into_iter()
             .filter(|(reduced, _)| *reduced)
