@@ -16,7 +16,7 @@ use bytes::Bytes;
 use edge_site::Site;
 
 use self::clients::Client;
-pub(crate) use self::clients::Registered;
+pub(crate) use self::clients::{NoPlace, Registered};
 use self::losses::Losses;
 pub(crate) use self::losses::cause_of;
 pub(crate) use self::subscribers::Place;

@@ -22,7 +22,7 @@ use crate::codec::{ConnectRefusal, decode_connect, encode_for, frame_bytes};
 use crate::config::{Anonymous, ListenerConfig};
 use crate::connection::{Connection, name, read_some};
 use crate::error::StartError;
-use crate::hub::{Hub, lock};
+use crate::hub::{Hub, NoPlace, lock};
 use crate::session::{Limits, Session, admit};
 
 /// A CONNECT is not larger than this: one text of 65,535 bytes and room for the others.
@@ -258,14 +258,19 @@ impl Guest {
         let client_id = assigned
             .clone()
             .map_or(connect.client_id.clone(), Bytes::from);
-        let Some(registered) = hub.register(&client_id).await else {
-            self.say_refused(
-                &hub,
-                &client_id,
-                "mqtt.connections_max clients are connected, or memory.bytes_max is nearly used",
-            );
-            refuse(&mut stream, version, Reason::SERVER_BUSY).await;
-            return None;
+        let registered = match hub.register(&client_id).await {
+            Ok(registered) => registered,
+            Err(NoPlace::GaveWay) => {
+                log::debug!("client {} connected again meanwhile", name(&client_id));
+                return None;
+            }
+            Err(NoPlace::Full) => {
+                let what = "mqtt.connections_max clients are connected, or memory.bytes_max is \
+                            nearly used";
+                self.say_refused(&hub, &client_id, what);
+                refuse(&mut stream, version, Reason::SERVER_BUSY).await;
+                return None;
+            }
         };
         log::debug!("client {} connected from {}", name(&client_id), self.peer);
         let limits = Limits::of(&hub.config.mqtt);

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use edge_site::Gauge;
@@ -186,6 +186,19 @@ impl Mailbox {
             contents.waker.take()
         };
         wake(waker);
+    }
+
+    /// Waits until there is word; it stays there for the owner.
+    pub(crate) async fn signalled(&self) {
+        std::future::poll_fn(|cx| {
+            let mut contents = self.lock();
+            contents.register(cx);
+            match contents.signal {
+                Some(_) => Poll::Ready(()),
+                None => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// An empty queue takes a message of any size, as long as all together are within their share.

@@ -64,17 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let hold = async {
                 smol::Timer::after(Duration::from_millis(hold_ms)).await;
             };
-            let mailbox = self.mailbox.clone();
-            let signalled = std::future::poll_fn(|cx| {
-                let mut contents = mailbox.lock();
-                contents.register(cx);
-                if contents.signal.is_some() {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            });
-            smol::future::or(hold, signalled).await;
+            smol::future::or(hold, self.mailbox.signalled()).await;
         }
     }
 

@@ -14,7 +14,18 @@ use crate::mailbox::{Mailbox, Signal};
 pub(super) struct Client {
     pub(super) mailbox: Arc<Mailbox>,
     /// Closes when the connection's task has ended.
-    pub(super) ended: Receiver<()>,
+    ended: Receiver<()>,
+    /// Until it begins: the same of the connection that it waits for.
+    waits_for: Option<Receiver<()>>,
+}
+
+/// Why there is no place for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// As many as may be are connected.
+    Full,
+    /// Another connection of the same client came while this one waited, or the gateway stops.
+    GaveWay,
 }
 
 /// A connection's place among the clients: given back when it is dropped, however that comes.
@@ -38,30 +49,36 @@ const RELIEF_MS: u64 = 20;
 const TAKE_OVER_WAIT: Duration = Duration::from_secs(3);
 
 impl Hub {
-    /// Takes a client in, pushing out who has its id; `None` = as many as may be are connected.
+    /// Takes a client in, pushing out who has its id.
     ///
     /// Waits until the older connection is done, so that its messages and its will come first.
-    pub(crate) async fn register(self: &Arc<Self>, client_id: &Bytes) -> Option<Registered> {
-        let (registered, older) = self.enter(client_id)?;
-        if let Some(older) = older {
-            self.counters.taken_over.add(1);
-            older.mailbox.signal(Signal::TakenOver);
+    /// Only the newest waits: however often a client connects, few sockets are its.
+    pub(crate) async fn register(
+        self: &Arc<Self>,
+        client_id: &Bytes,
+    ) -> Result<Registered, NoPlace> {
+        let (registered, older_ended) = self.enter(client_id)?;
+        if let Some(older_ended) = older_ended {
             let timeout = async {
                 smol::Timer::after(TAKE_OVER_WAIT).await;
             };
             let ended = async {
-                let _ = older.ended.recv().await;
+                let _ = older_ended.recv().await;
             };
-            smol::future::or(ended, timeout).await;
+            let signalled = registered.mailbox.signalled();
+            smol::future::or(signalled, smol::future::or(ended, timeout)).await;
         }
-        if self.stopping.load(Ordering::SeqCst) {
-            registered.mailbox.signal(Signal::Stop);
+        if !self.begin(&registered.mailbox) {
+            return Err(NoPlace::GaveWay);
         }
-        Some(registered)
+        Ok(registered)
     }
 
-    /// Takes the place of a client id, and gives back who had it.
-    fn enter(self: &Arc<Self>, client_id: &Bytes) -> Option<(Registered, Option<Client>)> {
+    /// Takes the place of a client id, and gives back when its predecessor is done.
+    fn enter(
+        self: &Arc<Self>,
+        client_id: &Bytes,
+    ) -> Result<(Registered, Option<Receiver<()>>), NoPlace> {
         let (sender, ended) = smol::channel::bounded(1);
         let held = self.site.memory().doors().clone();
         let mailbox = Arc::new(Mailbox::new(self.next_id(), client_id.clone(), held));
@@ -69,19 +86,37 @@ impl Hub {
         let full = clients.len() >= self.config.mqtt.connections_max
             || self.pressure() >= Pressure::RefuseClients;
         if full && !clients.contains_key(client_id) {
-            return None;
+            return Err(NoPlace::Full);
         }
+        let older_ended = clients.remove(client_id).map(|older| {
+            self.counters.taken_over.add(1);
+            older.mailbox.signal(Signal::TakenOver);
+            // One that waits itself is gone at once: what it waited for is to be waited for.
+            older.waits_for.unwrap_or(older.ended)
+        });
         let client = Client {
             mailbox: mailbox.clone(),
             ended,
+            waits_for: older_ended.clone(),
         };
-        let older = clients.insert(client_id.clone(), client);
+        clients.insert(client_id.clone(), client);
         let registered = Registered {
             hub: self.clone(),
             mailbox,
             _ended: sender,
         };
-        Some((registered, older))
+        Ok((registered, older_ended))
+    }
+
+    /// The waiting is over; false = it was in vain.
+    fn begin(&self, mailbox: &Mailbox) -> bool {
+        let mut clients = lock(&self.clients);
+        let client = clients.get_mut(&mailbox.client_id);
+        let is_newest = client
+            .filter(|client| client.mailbox.id == mailbox.id)
+            .map(|client| client.waits_for = None)
+            .is_some();
+        is_newest && !self.stopping.load(Ordering::SeqCst)
     }
 
     /// How near the end all buffers are.

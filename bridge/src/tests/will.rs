@@ -73,6 +73,32 @@ fn a_successor_takes_over_and_the_will_comes_first() {
     assert_eq!(door.bridge.stats().taken_over, 1);
 }
 
+/// Each would have waited for the one before it, with its socket, for seconds.
+#[test]
+fn of_many_connections_with_one_id_only_the_newest_waits() {
+    let door = Door::open();
+    let mut watcher = watcher(&door);
+    // It does not close its side, so its end takes a moment.
+    let _first = with_will(&door, "dev7", false);
+    let begun = std::time::Instant::now();
+    let flood = (0..50).map(|_| {
+        let mut client = door.socket();
+        client.send(&super::client::connect_v4("dev7", 60));
+        client
+    });
+    let mut flood: Vec<Client> = flood.collect();
+    let mut welcome: Vec<&mut Client> = flood
+        .iter_mut()
+        .filter_map(|client| client.try_packet().map(|_| client))
+        .collect();
+    assert!(begun.elapsed().as_millis() < 2000, "{:?}", begun.elapsed());
+    assert_eq!(welcome.len(), 1, "who gave way hears nothing");
+    welcome[0].publish("state", "back");
+    assert_eq!(watcher.message().2, "gone");
+    assert_eq!(watcher.message().2, "back");
+    assert_eq!(door.bridge.stats().connected, 2);
+}
+
 #[test]
 fn mqtt_5_is_told_that_it_was_taken_over() {
     let door = Door::open();
