@@ -1,9 +1,14 @@
 //! Publishing without a connection: wills, and what people publish by command.
+//!
+//! ```text
+//! routes ─▶ topic ─▶ index of retained messages ─▶ room at the site ─▶ ticket ─▶ index
+//! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use edge_site::{AppendRequest, Appended, LossCause, Topic, TopicError};
+use edge_site::{AppendRequest, Appended, LossCause, Refused, Ticket, Topic, TopicError};
 use kafka_wire::partition_for_key;
 
 use crate::codec::packet::{Publish, QoS};
@@ -11,8 +16,9 @@ use crate::codec::topic::level_count;
 use crate::connection::{RetainedItem, name, retained_bytes, unpinned};
 use crate::hub::{Hub, cause_of};
 use crate::message::to_record;
+use crate::session::Outcome;
 
-/// Delivers and stores one message; waits until it is stored.
+/// Delivers and stores a will; waits until it is stored, but not without end for room.
 pub(crate) async fn publish(hub: &Arc<Hub>, mut publish: Publish, client_id: &Bytes) {
     if level_count(&publish.topic) > hub.config.mqtt.topic_levels_max {
         hub.counters.publishes_refused.add(1);
@@ -31,17 +37,35 @@ pub(crate) async fn publish(hub: &Arc<Hub>, mut publish: Publish, client_id: &By
         let make = || Arc::new(unpinned(&publish, client_id));
         hub.deliver_live(&publish.topic, client_id, make);
     }
-    if let Err(error) = store(hub, &publish, client_id).await {
-        if hub.may_say(client_id, "will") {
-            let name = name(client_id);
-            log::warn!("the will of client {name} is not stored: {error}");
+    let timeout_s = hub.config.mqtt.hold_s_max.max(1);
+    let timeout = async {
+        smol::Timer::after(Duration::from_secs(timeout_s)).await;
+        None
+    };
+    let hand_in = async { Some(hand_in(hub, &publish, client_id).await) };
+    let error = match smol::future::or(hand_in, timeout).await {
+        Some(Ok(handed_in)) => handed_in.stored().await.err(),
+        Some(Err(error)) => Some(error),
+        None => {
+            let what = format!("the store had no room for it within {timeout_s} s");
+            return lost(hub, &publish, client_id, LossCause::QueueLimit, &what);
         }
+    };
+    if let Some(error) = error {
         let cause = match &error {
             TopicError::Refused(refused) => cause_of(refused),
             _ => LossCause::QueueLimit,
         };
-        hub.lost_one(cause, &publish, client_id);
+        lost(hub, &publish, client_id, cause, &error.to_string());
     }
+}
+
+fn lost(hub: &Hub, will: &Publish, client_id: &Bytes, cause: LossCause, what: &str) {
+    if hub.may_say(client_id, "will") {
+        let name = name(client_id);
+        log::warn!("the will of client {name} is not stored: {what}");
+    }
+    hub.lost_one(cause, will, client_id);
 }
 
 /// Where a message is that was stored without a connection.
@@ -61,6 +85,16 @@ pub(crate) async fn store(
     publish: &Publish,
     client_id: &Bytes,
 ) -> Result<Published, TopicError> {
+    hand_in(hub, publish, client_id).await?.stored().await
+}
+
+/// Hands one message to the site, by the routes; waits for room. Dropped midway, nothing is
+/// stored.
+async fn hand_in(
+    hub: &Arc<Hub>,
+    publish: &Publish,
+    client_id: &Bytes,
+) -> Result<HandedIn, TopicError> {
     let mut decision = hub.decide(&publish.topic, client_id);
     let topic = match hub.create_topic_for(&decision).await {
         Err(error) if decision.is_templated && !matches!(error, TopicError::Refused(_)) => {
@@ -75,13 +109,17 @@ pub(crate) async fn store(
     let partition = topic.partition(partition_for_key(&decision.key, topic.partitions));
     let level = hub.routes.route(decision.route).ack;
     let mut request = AppendRequest::records(vec![(partition, record)], level);
-    let mut retained = Vec::new();
+    let mut retained = Unsettled {
+        hub: hub.clone(),
+        items: Vec::new(),
+        ticket: None,
+    };
     if publish.retain {
         let log = hub.create_retained_topic().await?;
         let is_message = !publish.payload.is_empty();
         let payload = is_message.then(|| publish.payload.clone());
         let record = to_record(publish, client_id, publish.topic.clone(), payload, now_ms);
-        retained.push(RetainedItem {
+        retained.items.push(RetainedItem {
             topic: publish.topic.clone(),
             token: hub.begin_retained(publish, client_id, log.id),
             log: log.id,
@@ -91,15 +129,64 @@ pub(crate) async fn store(
         });
         request.items.push((log.partition(0), record));
     }
-    let outcome = match hub.site.append(request).await {
-        Ok(ticket) => ticket.await,
-        Err(refused) => Err(refused),
-    };
-    hub.settle(&retained, &outcome);
-    let appended = outcome.map_err(TopicError::Refused)?;
-    Ok(Published {
+    let appended = hub.site.append(request).await;
+    retained.ticket = Some(appended.map_err(TopicError::Refused)?);
+    Ok(HandedIn {
         topic,
         partition: partition.partition,
-        appended,
+        retained,
     })
+}
+
+/// A message that the site has, or is about to refuse.
+struct HandedIn {
+    topic: Arc<Topic>,
+    partition: u32,
+    retained: Unsettled,
+}
+
+impl HandedIn {
+    async fn stored(mut self) -> Result<Published, TopicError> {
+        let outcome = match &mut self.retained.ticket {
+            Some(ticket) => ticket.await,
+            None => Err(Refused::Unknown),
+        };
+        self.retained.settle(&outcome);
+        Ok(Published {
+            topic: self.topic,
+            partition: self.partition,
+            appended: outcome.map_err(TopicError::Refused)?,
+        })
+    }
+}
+
+/// What the index of retained messages has to hear, also where nobody waits for it any more:
+/// until then compaction leaves those messages where they are.
+struct Unsettled {
+    hub: Arc<Hub>,
+    items: Vec<RetainedItem>,
+    /// Once there was room.
+    ticket: Option<Ticket>,
+}
+
+impl Unsettled {
+    fn settle(&mut self, outcome: &Outcome) {
+        self.hub.settle(&std::mem::take(&mut self.items), outcome);
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        let items = std::mem::take(&mut self.items);
+        if items.is_empty() {
+            return;
+        }
+        let hub = self.hub.clone();
+        match self.ticket.take() {
+            Some(ticket) => {
+                smol::spawn(async move { hub.settle(&items, &ticket.await) }).detach();
+            }
+            None => hub.settle(&items, &Err(Refused::Stopping)),
+        }
+    }
 }

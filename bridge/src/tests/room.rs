@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use edge_site::SiteConfig;
+use edge_site::{LossCause, SiteConfig};
 
-use super::client::{Door, frame, publish, text};
+use super::client::{Door, connect, frame, publish, text};
+use crate::hub::lock;
+use crate::retained::Judgement;
 
 /// A door whose site takes one append at a time.
 fn narrow_door(relaxed_ms: u64) -> Door {
@@ -84,6 +86,69 @@ fn topic_aliases_are_part_of_the_account() {
     soon("the long way is not kept", || doors.bytes() < 700_000);
     drop(client);
     soon("all is given back", || doors.bytes() == 0);
+}
+
+/// The end of a connection waits for its will, and the next one of that client for the end.
+#[test]
+fn a_will_that_finds_no_room_in_time_is_counted_as_lost() {
+    let mut config = Door::config();
+    config.mqtt.hold_s_max = 1;
+    let site_config = SiteConfig {
+        queue_count_max: 1,
+        commit_interval_ms_relaxed: 4000,
+        ..SiteConfig::default()
+    };
+    let door = Door::on_site(tempfile::tempdir().unwrap(), site_config, config);
+    let mut talker = door.client("talker");
+    talker.publish("a", "the topic is there");
+    talker.throw(0x30, "a", "has all the room");
+    talker.expect_alive();
+    let mut client = door.socket();
+    let payload = [text(b"dev7"), text(b"state"), text(b"gone")].concat();
+    client.send(&connect(4, 0x0e, 60, &payload));
+    client.expect(&[0x20, 2, 0, 0]);
+    drop(client);
+    soon("it is counted", || door.bridge.stats().shed == 1);
+    soon("its client is gone", || door.bridge.stats().connected == 1);
+    let ledger = || smol::block_on(door.site.status()).ledger;
+    let begun = Instant::now();
+    while ledger().is_empty() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(8),
+            "not in the ledger"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(ledger()[0].cause, LossCause::QueueLimit);
+    assert_eq!(door.records("mqtt").len(), 2);
+}
+
+/// The program drops it where a command's connection ends.
+#[test]
+fn a_publish_that_is_dropped_midway_does_not_keep_its_topic_from_compaction() {
+    let door = narrow_door(1000);
+    let mut talker = door.client("talker");
+    talker.throw(0x33, "r", "old");
+    assert_eq!(talker.packet()[0], 0x40);
+    let verdict = |offset| lock(&door.bridge.hub.retained).judge(&"r".into(), offset);
+    soon("live delivery has passed it", || {
+        verdict(0) == Judgement::Live
+    });
+    let begin = || {
+        let mut publish = Box::pin(door.bridge.publish("r", "new".into(), Vec::new(), true));
+        smol::block_on(smol::future::poll_once(&mut publish));
+        assert_eq!(verdict(0), Judgement::Wait);
+        publish
+    };
+    // With a ticket: the index hears of it later.
+    drop(begin());
+    soon("it was stored", || verdict(1) == Judgement::Live);
+    // Without room for it: nothing is stored.
+    talker.throw(0x30, "a", "has all the room");
+    talker.expect_alive();
+    let waits = begin();
+    drop(waits);
+    assert_eq!(verdict(1), Judgement::Live);
 }
 
 fn soon(what: &str, is_so: impl Fn() -> bool) {

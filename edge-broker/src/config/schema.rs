@@ -372,7 +372,8 @@ const MQTT: &[Key] = &[
         "hold_s_max",
         "60",
         Kind::Int(1, 3600),
-        "an unacked 3.1.1 publish is held this long before its connection is closed",
+        "an unacked 3.1.1 publish is held this long before its connection is closed; a will \
+         waits as long for room",
     ),
 ];
 
