@@ -11,11 +11,11 @@
 use bytes::Bytes;
 use edge_site::{AckLevel, AppendRequest, Record, RecordBatch, TopicPartition};
 
-use crate::connection::retained_bytes;
 use crate::dispatcher::DECOMPRESSED_BYTES_MAX;
 use crate::hub::{Hub, lock};
 use crate::loading::read_up_to_damage;
 use crate::retained::Judgement;
+use crate::retaining::retained_bytes;
 
 /// One step reads about this much, compressed as it is stored…
 const STEP_BYTES: usize = 256 << 10;

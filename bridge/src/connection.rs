@@ -33,7 +33,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 use self::appending::{UnderWay, Waiting};
 use self::catch_up::CatchUp;
 use self::intake::{Batch, Intake};
-pub(crate) use self::intake::{RetainedItem, retained_bytes, unpinned};
+pub(crate) use self::intake::{stored_bytes, unpinned};
 pub(crate) use self::reading::read_some;
 use self::retained::RetainedStream;
 pub(crate) use self::words::name;

@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use edge_site::{CommittedFrame, FrameReadError, Record, RecordBatch, TopicId};
 
-use crate::connection::retained_bytes;
 use crate::hub::{Hub, Place, lock};
 use crate::mailbox::{Delivery, Position};
 use crate::message::{from_record, is_retained, mqtt_topic, sender, was_live};
 use crate::retained::{self, RetainedIndex};
+use crate::retaining::retained_bytes;
 use crate::trie::filters_overlap;
 
 /// A batch that unpacks to more than this is not for MQTT.

@@ -27,6 +27,7 @@ mod mailbox;
 mod message;
 mod publish;
 mod retained;
+mod retaining;
 mod routes;
 mod session;
 mod stats;

@@ -13,9 +13,10 @@ use kafka_wire::partition_for_key;
 
 use crate::codec::packet::{Publish, QoS};
 use crate::codec::topic::level_count;
-use crate::connection::{RetainedItem, name, retained_bytes, unpinned};
+use crate::connection::{name, stored_bytes, unpinned};
 use crate::hub::{Hub, cause_of};
 use crate::message::to_record;
+use crate::retaining::{RetainedItem, RetainedLog};
 use crate::session::Outcome;
 
 /// Delivers and stores a will; waits until it is stored, but not without end for room.
@@ -108,6 +109,7 @@ async fn hand_in(
     let record = to_record(publish, client_id, decision.key.clone(), payload, now_ms);
     let partition = topic.partition(partition_for_key(&decision.key, topic.partitions));
     let level = hub.routes.route(decision.route).ack;
+    let bytes = stored_bytes(&record);
     let mut request = AppendRequest::records(vec![(partition, record)], level);
     let mut retained = Unsettled {
         hub: hub.clone(),
@@ -115,19 +117,11 @@ async fn hand_in(
         ticket: None,
     };
     if publish.retain {
-        let log = hub.create_retained_topic().await?;
-        let is_message = !publish.payload.is_empty();
-        let payload = is_message.then(|| publish.payload.clone());
-        let record = to_record(publish, client_id, publish.topic.clone(), payload, now_ms);
-        retained.items.push(RetainedItem {
-            topic: publish.topic.clone(),
-            token: hub.begin_retained(publish, client_id, log.id),
-            log: log.id,
-            item: 1,
-            bytes: retained_bytes(&record),
-            is_message,
-        });
-        request.items.push((log.partition(0), record));
+        let log = RetainedLog::from(&*hub.create_retained_topic().await?);
+        let record = log.record(hub, publish, client_id, bytes, now_ms);
+        let item = log.begin(hub, publish, client_id, &record, 1);
+        retained.items.push(item);
+        request.items.push((log.partition, record));
     }
     let appended = hub.site.append(request).await;
     retained.ticket = Some(appended.map_err(TopicError::Refused)?);

@@ -11,10 +11,11 @@ use std::time::Instant;
 use edge_site::{LossCause, Refused, Ticket, Topic, TopicError, TopicPartition, TryAppendError};
 use smol::io::{AsyncRead, AsyncWrite};
 
-use super::intake::{Batch, RetainedItem};
+use super::intake::Batch;
 use super::{Connection, Polled};
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::{Hub, cause_of};
+use crate::retaining::RetainedItem;
 use crate::routes::Decision;
 use crate::session::{Close, Outcome};
 

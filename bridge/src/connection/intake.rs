@@ -8,14 +8,14 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use edge_site::{
-    AckLevel, AppendRequest, Record, Refused, Topic, TopicId, TopicPartition, TopicTable,
-    TopicWhenFull,
+    AckLevel, AppendRequest, Record, Refused, Topic, TopicPartition, TopicTable, TopicWhenFull,
 };
 use kafka_wire::partition_for_key;
 
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::Hub;
 use crate::message::{Message, to_record};
+use crate::retaining::{RetainedItem, RetainedLog};
 use crate::routes::Decision;
 use crate::session::{Place, Session};
 
@@ -29,18 +29,6 @@ pub(crate) struct Batch {
     pub(crate) sheddable: Vec<(TopicPartition, u64)>,
     pub(crate) retained: Vec<RetainedItem>,
     class: Class,
-}
-
-/// A retained record in an append.
-pub(crate) struct RetainedItem {
-    pub(crate) topic: Bytes,
-    pub(crate) token: u64,
-    /// The topic of the log that it goes to.
-    pub(crate) log: TopicId,
-    /// Its place among the items.
-    pub(crate) item: usize,
-    pub(crate) bytes: u64,
-    pub(crate) is_message: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,7 +81,7 @@ pub(crate) struct Intake {
     /// The topics for which they were found; weak, or quiet clients would keep old tables.
     table: Weak<TopicTable>,
     /// Where retained messages go, of the publish that was prepared last.
-    retained: Option<TopicPartition>,
+    retained: Option<RetainedLog>,
     batches: Vec<Batch>,
     bytes: usize,
 }
@@ -152,7 +140,8 @@ impl Intake {
         client_id: &Bytes,
     ) -> Result<(), Missing> {
         if publish.retain {
-            self.retained = hub.retained_topic().map(|topic| topic.partition(0));
+            let topic = hub.retained_topic();
+            self.retained = topic.map(|topic| RetainedLog::from(&*topic));
             if self.retained.is_none() {
                 return Err(Missing::Retained);
             }
@@ -229,9 +218,13 @@ impl Intake {
             return Err((publish, Refused::TooLarge { bytes, bytes_max }));
         }
         let is_qos0 = publish.qos == QoS::AtMostOnce;
-        let bytes = if publish.retain { 2 * bytes } else { bytes };
+        let retained = self.retained.filter(|_| publish.retain).map(|log| {
+            let record = log.record(hub, &publish, client_id, bytes, wall_ms);
+            (log, record)
+        });
+        let retained_bytes = retained.as_ref().map(|(_, record)| stored_bytes(record));
+        let bytes = bytes + retained_bytes.unwrap_or(0);
         let class = class(&target, &publish, session.requests_under_way());
-        let retained = self.retained;
         let batch = self.batch(class, bytes);
         if !is_qos0 || publish.retain {
             let number = *batch.number.get_or_insert_with(|| session.open_request());
@@ -248,10 +241,11 @@ impl Intake {
             batch.count_sheddable(target.partition);
         }
         batch.request.items.push((target.partition, record));
-        if publish.retain
-            && let Some(partition) = retained
-        {
-            batch.push_retained(hub, session.client_id(), &publish, partition, wall_ms);
+        if let Some((log, record)) = retained {
+            let item = batch.request.items.len();
+            let item = log.begin(hub, &publish, session.client_id(), &record, item);
+            batch.retained.push(item);
+            batch.request.items.push((log.partition, record));
         }
         self.target = Some(target);
         self.bytes += bytes;
@@ -309,37 +303,6 @@ impl Batch {
             _ => self.sheddable.push((partition, 1)),
         }
     }
-
-    /// The second record of a retained publish, in the same frame; an empty payload clears.
-    fn push_retained(
-        &mut self,
-        hub: &Hub,
-        client_id: &Bytes,
-        publish: &Publish,
-        partition: TopicPartition,
-        wall_ms: i64,
-    ) {
-        let is_message = !publish.payload.is_empty();
-        let payload = is_message.then(|| publish.payload.clone());
-        let record = to_record(publish, client_id, publish.topic.clone(), payload, wall_ms);
-        self.retained.push(RetainedItem {
-            topic: Bytes::copy_from_slice(&publish.topic),
-            token: hub.begin_retained(publish, client_id, partition.topic),
-            log: partition.topic,
-            item: self.request.items.len(),
-            bytes: retained_bytes(&record),
-            is_message,
-        });
-        self.request.items.push((partition, record));
-    }
-}
-
-/// Size of a retained record, the same wherever it is measured.
-pub(crate) fn retained_bytes(record: &Record) -> u64 {
-    let header = |h: &edge_site::Header| h.key.len() + h.value.as_ref().map_or(0, Bytes::len);
-    let headers: usize = record.headers.iter().map(header).sum();
-    let key = record.key.as_ref().map_or(0, Bytes::len);
-    (headers + key + record.value.as_ref().map_or(0, Bytes::len)) as u64
 }
 
 /// A copy that does not keep all that was read with the publish.
@@ -366,7 +329,7 @@ fn class(target: &Target, publish: &Publish, under_way: usize) -> Class {
 
 /// What the site counts for a record, not less: it refuses a whole append for one that is too
 /// large.
-fn stored_bytes(record: &Record) -> usize {
+pub(crate) fn stored_bytes(record: &Record) -> usize {
     let headers = record.headers.iter();
     let headers: usize = headers
         .map(|h| 8 + h.key.len() + h.value.as_ref().map_or(0, Bytes::len))

@@ -12,9 +12,10 @@ use smol::io::{AsyncRead, AsyncWrite};
 
 use super::appending::{AwaitedRoom, UnderWay, Waiting};
 use super::retained::RetainedStream;
-use super::{Connection, RetainedItem, name};
+use super::{Connection, name};
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::{Hub, Registered};
+use crate::retaining::RetainedItem;
 
 /// What is left to do when a connection is over.
 pub(super) struct Left {

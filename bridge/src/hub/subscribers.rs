@@ -14,6 +14,7 @@ use crate::connection::{name, unpinned};
 use crate::mailbox::{Delivery, Mailbox, Position};
 use crate::message::Message;
 use crate::retained::{Moment, Seen};
+use crate::retaining::RetainedLog;
 use crate::session::Subscription;
 
 /// One subscription in the tree.
@@ -152,23 +153,39 @@ impl Hub {
     /// Takes the retain flag off a publish that the index has no room for, and says so: it is
     /// delivered and stored all the same.
     pub(crate) fn limit_retained(&self, publish: &mut Publish, client_id: &Bytes) {
-        if !publish.retain || publish.payload.is_empty() {
+        if !publish.retain {
             return;
         }
         let bytes_max = self.config.mqtt.retained_index_bytes_max;
-        publish.retain = lock(&self.retained).has_room(&publish.topic, bytes_max);
-        if !publish.retain && self.may_say(client_id, "retained") {
+        let log = self
+            .retained_topic()
+            .map(|topic| RetainedLog::from(&*topic));
+        let limit = if log.is_some_and(|log| !log.takes(&publish.topic)) {
+            "its topic is longer than max.message.bytes of _retained allows"
+        } else if publish.payload.is_empty()
+            || lock(&self.retained).has_room(&publish.topic, bytes_max)
+        {
+            return;
+        } else {
+            "the index has reached mqtt.retained_index_bytes_max"
+        };
+        publish.retain = false;
+        if self.may_say(client_id, "retained") {
             let name = name(client_id);
-            log::warn!(
-                "client {name}: a retained message is delivered, but not kept: the index has \
-                 reached mqtt.retained_index_bytes_max"
-            );
+            log::warn!("client {name}: a retained message is delivered, but not kept: {limit}");
         }
     }
 
     /// A retained publish is about to be appended: the index knows it from here on, and at QoS 0
-    /// those who subscribed before get it at once. Gives back the number it ends with.
-    pub(crate) fn begin_retained(&self, publish: &Publish, client_id: &Bytes, log: TopicId) -> u64 {
+    /// those who subscribed before get it at once; not kept, its topic is cleared. Gives back the
+    /// number it ends with.
+    pub(crate) fn begin_retained(
+        &self,
+        publish: &Publish,
+        client_id: &Bytes,
+        log: TopicId,
+        is_kept: bool,
+    ) -> u64 {
         let token = self.next_id();
         if publish.qos > QoS::AtMostOnce {
             let mut index = lock(&self.retained);
@@ -177,7 +194,7 @@ impl Hub {
             return token;
         }
         let message = Arc::new(unpinned(publish, client_id));
-        let visible = (!publish.payload.is_empty()).then(|| message.clone());
+        let visible = is_kept.then(|| message.clone());
         // Held over the delivery: who subscribes gets it live or as retained, not both, not none.
         let mut index = lock(&self.retained);
         index.follow(log);

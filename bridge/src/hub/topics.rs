@@ -7,8 +7,8 @@ use bytes::Bytes;
 use edge_site::{Topic, TopicError};
 
 use super::{Hub, lock};
-use crate::connection::RetainedItem;
 use crate::retained;
+use crate::retaining::RetainedItem;
 use crate::routes::{Decision, RouteSetting, TopicSettings};
 use crate::session::Outcome;
 

@@ -235,3 +235,42 @@ fn beyond_its_room_the_index_keeps_no_more_topics_and_loses_none() {
     }
     panic!("there is no room for another");
 }
+
+/// Both records of a publish go into one append, and one that is too large failed all of it: the
+/// client was closed, and came back with the same.
+#[test]
+fn a_message_too_large_to_be_kept_is_delivered_and_clears_what_was_kept() {
+    let door = Door::open();
+    let mut watcher = door.client("watcher");
+    watcher.subscribe("a", 1);
+    let mut device = door.client("dev7");
+    set(&mut device, "a", "old");
+    watcher.message();
+    let limit = |bytes: &str| {
+        let settings = [("max.message.bytes".to_owned(), bytes.to_owned())].into();
+        smol::block_on(door.site.alter_topic("_retained", None, &settings)).unwrap();
+    };
+    let mut goes_by = |first: u8, payload: &str| {
+        device.throw(first, "a", payload);
+        if first & 6 != 0 {
+            assert_eq!(device.packet()[0], 0x40, "it is acknowledged");
+        }
+        assert_eq!(watcher.message().2.len(), payload.len());
+    };
+    // More than fits into one frame twice.
+    goes_by(0x33, &"x".repeat(600_000));
+    assert_eq!(door.bridge.stats().retained, 0);
+    limit("1000");
+    for first in [0x31, 0x33] {
+        goes_by(0x33, "small");
+        assert_eq!(door.bridge.stats().retained, 1);
+        goes_by(first, &"x".repeat(2000));
+        super::room::soon("it is cleared", || door.bridge.stats().retained == 0);
+    }
+    // Not even that would fit.
+    limit("50");
+    goes_by(0x33, "no room at all");
+    assert_eq!(door.bridge.stats().retained, 0);
+    assert_eq!(door.records("mqtt").len(), 7);
+    assert_eq!(door.bridge.stats().publishes_refused, 0);
+}

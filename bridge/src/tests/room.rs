@@ -151,7 +151,7 @@ fn a_publish_that_is_dropped_midway_does_not_keep_its_topic_from_compaction() {
     assert_eq!(verdict(1), Judgement::Live);
 }
 
-fn soon(what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn soon(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(3), "{what}");

@@ -1,0 +1,121 @@
+//! The second record of a retained publish, for the topic `_retained`: the message again, with its
+//! MQTT topic as the key, or nothing where it clears. Both records go into one append.
+//!
+//! One that is too large to be kept clears, too: who subscribes later gets nothing rather than an
+//! older message. It is delivered and stored in its own topic all the same, so that a client does
+//! not send it again for ever. Used by connections and by what is published without one.
+
+use bytes::Bytes;
+use edge_site::core::FRAME_BYTES_MAX;
+use edge_site::{Record, Topic, TopicId, TopicPartition};
+
+use crate::codec::packet::Publish;
+use crate::connection::{name, stored_bytes};
+use crate::hub::Hub;
+use crate::message::to_record;
+
+/// Where retained messages go.
+#[derive(Clone, Copy)]
+pub(crate) struct RetainedLog {
+    pub(crate) partition: TopicPartition,
+    /// The largest record that it takes.
+    bytes_max: usize,
+}
+
+impl From<&Topic> for RetainedLog {
+    fn from(topic: &Topic) -> RetainedLog {
+        RetainedLog {
+            partition: topic.partition(0),
+            bytes_max: topic.config.max_message_bytes as usize,
+        }
+    }
+}
+
+/// A retained record in an append.
+pub(crate) struct RetainedItem {
+    pub(crate) topic: Bytes,
+    pub(crate) token: u64,
+    /// The topic of the log that it goes to.
+    pub(crate) log: TopicId,
+    /// Its place among the items.
+    pub(crate) item: usize,
+    pub(crate) bytes: u64,
+    pub(crate) is_message: bool,
+}
+
+impl RetainedLog {
+    /// Whether it takes at least that a topic is cleared.
+    pub(crate) fn takes(&self, mqtt_topic: &Bytes) -> bool {
+        stored_bytes(&cleared(mqtt_topic, 0)) <= self.bytes_max
+    }
+
+    /// The record of a publish whose other record takes `beside_bytes`.
+    pub(crate) fn record(
+        &self,
+        hub: &Hub,
+        publish: &Publish,
+        client_id: &Bytes,
+        beside_bytes: usize,
+        wall_ms: i64,
+    ) -> Record {
+        if publish.payload.is_empty() {
+            return cleared(&publish.topic, wall_ms);
+        }
+        let payload = Some(publish.payload.clone());
+        let record = to_record(publish, client_id, publish.topic.clone(), payload, wall_ms);
+        let bytes = stored_bytes(&record);
+        let bytes_max = self
+            .bytes_max
+            .min(FRAME_BYTES_MAX.saturating_sub(beside_bytes));
+        if bytes <= bytes_max {
+            return record;
+        }
+        if hub.may_say(client_id, "retained too large") {
+            log::warn!(
+                "client {}: a retained message is delivered, but not kept, and the one before it \
+                 is cleared: it takes {bytes} bytes, there is room for {bytes_max} \
+                 (max.message.bytes of _retained, and half a megabyte)",
+                name(client_id)
+            );
+        }
+        cleared(&publish.topic, wall_ms)
+    }
+
+    /// Tells the index that this record is about to be appended as this item.
+    pub(crate) fn begin(
+        &self,
+        hub: &Hub,
+        publish: &Publish,
+        client_id: &Bytes,
+        record: &Record,
+        item: usize,
+    ) -> RetainedItem {
+        let is_message = record.value.is_some();
+        let log = self.partition.topic;
+        RetainedItem {
+            topic: Bytes::copy_from_slice(&publish.topic),
+            token: hub.begin_retained(publish, client_id, log, is_message),
+            log,
+            item,
+            bytes: retained_bytes(record),
+            is_message,
+        }
+    }
+}
+
+/// Only what says which topic has no retained message any more.
+fn cleared(mqtt_topic: &Bytes, timestamp_ms: i64) -> Record {
+    Record {
+        timestamp_ms,
+        key: Some(mqtt_topic.clone()),
+        ..Record::default()
+    }
+}
+
+/// Size of a retained record, the same wherever it is measured.
+pub(crate) fn retained_bytes(record: &Record) -> u64 {
+    let header = |h: &edge_site::Header| h.key.len() + h.value.as_ref().map_or(0, Bytes::len);
+    let headers: usize = record.headers.iter().map(header).sum();
+    let key = record.key.as_ref().map_or(0, Bytes::len);
+    (headers + key + record.value.as_ref().map_or(0, Bytes::len)) as u64
+}
