@@ -120,8 +120,7 @@ fn appends(disk: &MemDisk, bytes_max: u64) {
 
 /// The pieces, each by itself.
 fn pieces(disk: &MemDisk, bytes_max: u64) {
-    let config = config(bytes_max);
-    let (mut store, recovery) = Store::open(disk.clone(), config.store.clone()).unwrap();
+    let (mut store, recovery) = Store::open(disk.clone(), config(bytes_max).store).unwrap();
     let state = State::decode(&recovery.checkpoint.unwrap().data).unwrap();
     store.set_starts(&state.starts());
     for _ in 0..10 {
