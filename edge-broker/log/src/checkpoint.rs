@@ -1,6 +1,9 @@
-//! Checkpoint files: the newest that is whole counts, the one before it is kept.
+//! Checkpoint files: the newest that is whole counts.
 //!
-//! The data is the site's; here it gets an index, a term and a checksum.
+//! Each is written twice, and one before it is kept. Until the second is on the disk a start could
+//! need the frames from the one before it on, should the first turn out to be damaged: retention
+//! follows [`Loaded::covered_index`]. The data is the site's; here it gets an index, a term and a
+//! checksum. `upkeep` has the copies made.
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -10,10 +13,16 @@ use crate::{Checkpoint, Disk, DiskError};
 const FOLDER: &str = "checkpoint";
 const MAGIC: [u8; 8] = *b"edgeckp1";
 const HEAD_BYTES: usize = 8 + 8 + 8 + 8;
-const KEPT: usize = 2;
+const KEPT: usize = 3;
+const READ_ATTEMPTS: usize = 3;
 
 fn name(index: u64) -> String {
     format!("{FOLDER}/{index:020}")
+}
+
+/// Sorts right behind the first.
+fn copy_name(index: u64) -> String {
+    format!("{}b", name(index))
 }
 
 fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
@@ -43,21 +52,108 @@ fn decode(bytes: &[u8]) -> Option<Checkpoint> {
     })
 }
 
-/// The newest checkpoint that is whole.
-pub fn load<D: Disk>(disk: &D) -> Result<Option<Checkpoint>, DiskError> {
-    let mut names = disk.list_files(FOLDER)?;
-    names.sort_unstable();
-    let read = |name: &String| disk.read_file(name, usize::MAX).ok().flatten();
-    Ok(names.iter().rev().find_map(|name| decode(&read(name)?)))
+/// What the folder holds.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The newest that is whole.
+    pub newest: Option<Checkpoint>,
+    /// Without it a start would go on from here.
+    pub covered_index: u64,
+    /// How many files are not whole.
+    pub damaged: usize,
 }
 
-/// Writes a checkpoint and lets the old ones go.
-pub fn save<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> Result<(), DiskError> {
-    disk.replace_file(&name(checkpoint.index), &encode(checkpoint))?;
-    let mut names = disk.list_files(FOLDER)?;
-    names.sort_unstable();
-    for old in names.iter().rev().skip(KEPT) {
-        disk.remove_file(old)?;
+/// Looks at every file. Damaged ones go when another counts: by their names they would be kept
+/// before it.
+pub fn load<D: Disk>(disk: &D) -> Result<Loaded, DiskError> {
+    let mut loaded = Loaded::default();
+    let mut useless = Vec::new();
+    for name in names(disk)? {
+        match read(disk, &name) {
+            Ok(bytes) => match bytes.and_then(|bytes| decode(&bytes)) {
+                Some(whole) => loaded.take(whole),
+                None => {
+                    log::error!("{name} is damaged and does not count");
+                    useless.push(name);
+                    loaded.damaged += 1;
+                }
+            },
+            Err(error) => {
+                log::error!("{name} does not count: {error}");
+                loaded.damaged += 1;
+            }
+        }
     }
-    Ok(())
+    if loaded.newest.is_some() {
+        for name in useless {
+            if let Err(error) = disk.remove_file(&name) {
+                log::warn!("{name} cannot be removed yet: {error}");
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// What cannot be read now may be a moment later, and much depends on it.
+fn read<D: Disk>(disk: &D, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
+    let read = || disk.read_file(name, usize::MAX);
+    (1..READ_ATTEMPTS)
+        .find_map(|_| read().ok())
+        .map_or_else(read, Ok)
+}
+
+impl Loaded {
+    /// They come newest first.
+    fn take(&mut self, whole: Checkpoint) {
+        match self.newest {
+            None => self.newest = Some(whole),
+            Some(_) => self.covered_index = self.covered_index.max(whole.index),
+        }
+    }
+}
+
+/// The files, the newest first.
+fn names<D: Disk>(disk: &D) -> Result<Vec<String>, DiskError> {
+    let mut names = disk.list_files(FOLDER)?;
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(names)
+}
+
+/// Writes a checkpoint and lets old ones go.
+pub fn save<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> Result<(), DiskError> {
+    // Of one that was saved before under this index.
+    disk.remove_file(&copy_name(checkpoint.index))?;
+    disk.replace_file(&name(checkpoint.index), &encode(checkpoint))?;
+    remove_old(disk)
+}
+
+/// Writes a checkpoint that is there a second time.
+pub fn copy<D: Disk>(disk: &D, index: u64) -> Result<(), DiskError> {
+    let damaged = || DiskError::Damaged(format!("checkpoint {index} is damaged"));
+    let found = [name(index), copy_name(index)]
+        .into_iter()
+        .find_map(|name| {
+            let bytes = disk.read_file(&name, usize::MAX).ok()??;
+            decode(&bytes)?;
+            Some((name, bytes))
+        });
+    let (found, bytes) = found.ok_or_else(damaged)?;
+    let other = match found == name(index) {
+        true => copy_name(index),
+        false => name(index),
+    };
+    disk.replace_file(&other, &bytes)?;
+    remove_old(disk)
+}
+
+fn remove_old<D: Disk>(disk: &D) -> Result<(), DiskError> {
+    let names = names(disk)?;
+    let mut old = names.iter().skip(KEPT);
+    old.try_for_each(|name| disk.remove_file(name))
+}
+
+/// Removes all of them, when they are of no use any more.
+pub fn remove_all<D: Disk>(disk: &D) -> Result<(), DiskError> {
+    let names = names(disk)?;
+    names.iter().try_for_each(|name| disk.remove_file(name))
 }

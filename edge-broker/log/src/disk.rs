@@ -40,7 +40,7 @@ pub trait Disk: Send + Sync + Sized + 'static {
     fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError>;
     /// Removes a plain file; fine if there is none.
     fn remove_file(&self, name: &str) -> Result<(), DiskError>;
-    /// Names of the plain files in a folder, with the folder's.
+    /// Names of what is in a folder, with the folder's.
     fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError>;
     /// Writes into an existing plain file, in place and not synced.
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;

@@ -53,6 +53,8 @@ pub enum Job {
     SaveFile { name: &'static str, bytes: Vec<u8> },
     /// Writes a checkpoint.
     Checkpoint(Checkpoint),
+    /// Writes the checkpoint that is there a second time.
+    CopyCheckpoint { index: u64 },
     /// Makes what was written to the identity file durable.
     SyncIdentity,
     /// Makes the names durable that an earlier process gave.
@@ -103,6 +105,9 @@ pub enum Outcome<D: Disk> {
         synced: Result<(), DiskError>,
         took_us: u64,
     },
+    CheckpointCopied {
+        index: u64,
+    },
     NamesSynced,
     Failed {
         job: Job,
@@ -137,7 +142,7 @@ impl Job {
             Job::Rescue { .. } => Kind::Rescue,
             Job::Rewrite { .. } => Kind::Rewrite,
             Job::Compact(_) | Job::SaveFile { .. } => Kind::Compact,
-            Job::Checkpoint(_) => Kind::Checkpoint,
+            Job::Checkpoint(_) | Job::CopyCheckpoint { .. } => Kind::Checkpoint,
             Job::SyncIdentity => Kind::SyncIdentity,
             Job::SyncNames => Kind::SyncNames,
         }
@@ -155,6 +160,7 @@ impl Job {
             Job::Compact(_) => "reading for compaction".into(),
             Job::SaveFile { name, .. } => format!("writing {name}"),
             Job::Checkpoint(_) => "writing a checkpoint".into(),
+            Job::CopyCheckpoint { .. } => "writing a checkpoint a second time".into(),
             Job::SyncIdentity => "syncing the identity file".into(),
             Job::SyncNames => "syncing the folders".into(),
         }
@@ -194,6 +200,8 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
         }
         Job::Compact(_) => unreachable!("done above"),
         Job::Checkpoint(checkpoint) => Ok(save(shared, checkpoint)),
+        Job::CopyCheckpoint { index } => checkpoint::copy(&shared.disk, *index)
+            .map(|()| Outcome::CheckpointCopied { index: *index }),
         Job::SyncIdentity => Ok(sync_identity(shared)),
         Job::SyncNames => shared.disk.sync_names().map(|()| Outcome::NamesSynced),
     };

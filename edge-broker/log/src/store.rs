@@ -41,6 +41,9 @@ pub struct Store<D: Disk> {
     /// The last write that is surely on the disk.
     pub(crate) durable: Mark,
     pub(crate) checkpoint_index: u64,
+    /// Where a start would go on from, were the newest checkpoint file damaged: what comes behind
+    /// is kept.
+    pub(crate) covered_index: u64,
     /// What an earlier process named last is durable, the checkpoint among it.
     pub(crate) names_synced: bool,
     pub(crate) starts: Option<Arc<BTreeMap<TopicPartition, i64>>>,
@@ -70,6 +73,7 @@ pub(crate) struct Start<D: Disk> {
     pub next_sequence: u64,
     pub durable: Mark,
     pub checkpoint_index: u64,
+    pub covered_index: u64,
     pub names_synced: bool,
 }
 
@@ -108,6 +112,7 @@ impl<D: Disk> Store<D> {
             next_sequence: start.next_sequence,
             durable: start.durable,
             checkpoint_index: start.checkpoint_index,
+            covered_index: start.covered_index,
             names_synced: start.names_synced,
             starts: None,
             stats: Stats::default(),
@@ -152,6 +157,7 @@ impl<D: Disk> Store<D> {
         // Appends go on meanwhile, so their pause is left alone.
         let bytes = saved.map_err(|error| self.told(&error, CHECKPOINT_RETRY_MS))?;
         self.checkpoint_index = self.checkpoint_index.max(index);
+        self.covered_index = self.covered_index.min(index.saturating_sub(1));
         self.room.grow(bytes);
         self.upkeep.look_again();
         let mut catalog = self.shared.catalog_mut();
@@ -224,7 +230,9 @@ impl<D: Disk> Store<D> {
             sync_times: self.stats.sync_times(),
             poisoned_slices: self.stats.poisoned_slices,
             poisoned: self.retry.is_on(),
-            quarantined: self.upkeep.quarantined,
+            quarantined: disk
+                .list_files("quarantine")
+                .map_or(0, |names| names.len() as u64),
             compacting,
         }
     }

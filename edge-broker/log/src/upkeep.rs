@@ -45,8 +45,6 @@ pub struct Upkeep<D: Disk> {
     compaction_first: bool,
     /// What was done since the last call.
     report: Maintained,
-    /// Folders moved aside.
-    pub quarantined: u64,
 }
 
 const LOOK_INTERVAL_MS: u64 = 200;
@@ -66,7 +64,6 @@ impl<D: Disk> Upkeep<D> {
             compacting: Compacting::default(),
             compaction_first: false,
             report: Maintained::default(),
-            quarantined: 0,
         }
     }
 

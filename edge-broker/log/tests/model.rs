@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use edge_log::sim::{Faults, MemDisk};
-use edge_log::{Checkpoint, Entry, HardState, Reader, Recovery, Store, StoreConfig};
+use edge_log::{Checkpoint, Disk, Entry, HardState, Reader, Recovery, Store, StoreConfig};
 use support::{batch, entry, frame, partition, small};
 
 const SEEDS: u64 = 2000;
 
 /// Each found a mistake once.
-const OLD_SEEDS: [u64; 3] = [260, 10_650, 108_693];
+const OLD_SEEDS: [u64; 4] = [260, 10_650, 108_693, 204_012];
 
 /// Runs other seeds: a number to begin with, and how many.
 fn seeds() -> std::ops::Range<u64> {
@@ -192,12 +192,21 @@ fn settle(store: &mut Store<MemDisk>, disk: &MemDisk, model: &mut Model, seed: u
     );
 }
 
+/// Damages the newest checkpoint file; false when there is none.
+fn damage_checkpoint(disk: &MemDisk) -> bool {
+    let names = disk.list_files("checkpoint").unwrap();
+    let newest = names.iter().max();
+    newest.is_some_and(|name| disk.damage_file(name, true))
+}
+
 fn run(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut disk = MemDisk::new(seed);
     let config = config(&mut rng);
     let mut model = Model::new();
     let mut term = 1;
+    // One file may break and nothing is lost.
+    let mut whole = true;
     for _life in 0..rng.u32(2..6) {
         if rng.bool() {
             disk.crash_after(rng.u64(..200));
@@ -230,6 +239,9 @@ fn run(seed: u64) {
         } else {
             disk.power_cut()
         };
+        if whole && rng.u8(..6) == 0 {
+            whole = !damage_checkpoint(&disk);
+        }
     }
     let (store, recovery) = Store::open(disk, config).unwrap();
     model.check(seed, &read_all(&store.reader(), &recovery), &recovery);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use edge_log::sim::MemDisk;
-use edge_log::{Checkpoint, Maintained, Store, StoreConfig};
+use edge_log::{Checkpoint, Disk, Maintained, Store, StoreConfig};
 use support::{batch, entry, frame, partition, small};
 
 /// A store, and what was appended to it.
@@ -104,4 +104,153 @@ fn a_small_rewritten_slice_holds_up_no_later_one() {
     assert!(usage.bytes_used * 100 < usage.bytes_max * 60, "{usage:?}");
     // And then it is done.
     assert_eq!(world.maintain().rewritten, 0);
+}
+
+/// The files of the newest checkpoint and of the one before, the newest first.
+fn checkpoints(disk: &MemDisk) -> Vec<String> {
+    let mut names = disk.list_files("checkpoint").unwrap();
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    names
+}
+
+/// Sixty entries of one partition, checkpoints at 30 and 60, retention up to offset 55.
+fn trimmed() -> World {
+    let mut world = World::new(1 << 30);
+    (0..60).for_each(|_| world.put(0, 10_000));
+    world.maintain();
+    world.save_checkpoint(30);
+    world.maintain();
+    world.save_checkpoint(60);
+    world
+        .store
+        .set_starts(&BTreeMap::from([(partition(0), 55)]));
+    world
+}
+
+/// Retention followed the newest checkpoint alone: a start that could not read it had the one
+/// before, and the entries between them were gone.
+#[test]
+fn a_damaged_checkpoint_costs_nothing_and_changes_nothing() {
+    for flip in [false, true] {
+        let mut world = trimmed();
+        let done = world.maintain();
+        assert!(done.dropped > 5, "{done:?}");
+        assert_eq!(checkpoints(&world.disk).len(), 3);
+        drop(world.store);
+        let disk = world.disk.restarted();
+        assert!(disk.damage_file(&checkpoints(&disk)[0], flip));
+        let (mut store, recovery) = Store::open(disk.clone(), small()).unwrap();
+        assert_eq!(recovery.checkpoint.as_ref().map(|c| c.index), Some(60));
+        assert_eq!(recovery.lost, []);
+        assert_eq!(recovery.previous_store_id, None);
+        // The copy is made again, even if no other checkpoint ever comes.
+        (0..5).for_each(|_| drop(store.maintain()));
+        let whole = |name: &String| disk.read_file(name, usize::MAX).unwrap();
+        let names = checkpoints(&disk);
+        assert_eq!(whole(&names[0]), whole(&names[1]), "{names:?}");
+    }
+}
+
+/// Until the second file is on the disk the frames after the checkpoint before it stay.
+#[test]
+fn nothing_is_dropped_that_a_start_from_the_second_checkpoint_needs() {
+    let mut world = trimmed();
+    // The copy of the newest one fails for now.
+    world.disk.fail_syncs(1);
+    for _ in 0..20 {
+        world.store.maintain();
+    }
+    drop(world.store);
+    let disk = world.disk.restarted();
+    assert!(disk.damage_file(&checkpoints(&disk)[0], true));
+    let (store, recovery) = Store::open(disk, small()).unwrap();
+    assert_eq!(recovery.checkpoint.map(|c| c.index), Some(30));
+    assert_eq!(recovery.lost, []);
+    assert!(recovery.first_index <= 31, "{}", recovery.first_index);
+    let entries = store.reader().entries(31, 61, usize::MAX).unwrap();
+    assert_eq!(entries.len(), 30);
+}
+
+fn damage_checkpoints(disk: &MemDisk, count: usize) {
+    for name in checkpoints(disk).iter().take(count) {
+        assert!(disk.damage_file(name, true));
+    }
+}
+
+/// Without a checkpoint and with a log that was trimmed nobody knows which topics there are, and
+/// retention took all records for those of deleted ones.
+#[test]
+fn records_of_topics_that_nobody_knows_any_more_are_put_aside() {
+    let mut world = trimmed();
+    world.maintain();
+    let slices = world.store.usage().slices.len();
+    drop(world.store);
+    let disk = world.disk.restarted();
+    damage_checkpoints(&disk, 3);
+    let (mut store, recovery) = Store::open(disk.clone(), small()).unwrap();
+    assert_eq!(recovery.checkpoint, None);
+    assert_eq!(recovery.quarantined.len(), slices, "{recovery:?}");
+    assert_eq!((recovery.first_index, recovery.last_index), (1, 0));
+    assert!(recovery.previous_store_id.is_some());
+    let lost = &recovery.lost[0];
+    assert_eq!((lost.first_index, lost.last_index), (1, 60));
+    assert!(lost.cause.contains("quarantine"), "{lost:?}");
+    // It goes on with an empty log, and tells it once.
+    store
+        .persist(&[support::one_batch(1, 0, 1, 100)], None, false)
+        .unwrap();
+    drop(store);
+    let (store, again) = Store::open(disk.power_cut(), small()).unwrap();
+    assert_eq!((again.lost, again.previous_store_id), (vec![], None));
+    assert_eq!(store.usage().quarantined, slices as u64);
+    let found = store.reader().read(partition(0), 0, usize::MAX).unwrap();
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_log_that_begins_with_its_first_entry_needs_no_checkpoint() {
+    let mut world = trimmed();
+    world.store.set_starts(&BTreeMap::from([(partition(0), 0)]));
+    world.maintain();
+    drop(world.store);
+    let disk = world.disk.restarted();
+    damage_checkpoints(&disk, 3);
+    let (_, recovery) = Store::open(disk, small()).unwrap();
+    assert_eq!((recovery.first_index, recovery.last_index), (1, 60));
+    assert_eq!((recovery.checkpoint, recovery.lost), (None, vec![]));
+}
+
+/// Rewritten slices stand for all they were made of, so nothing told of what went with them.
+#[test]
+fn entries_between_an_old_checkpoint_and_the_log_are_named() {
+    let mut world = World::new(1500 << 10);
+    world.put_mixed(50, 8, 1);
+    world.maintain();
+    world.save_checkpoint(20);
+    world.maintain();
+    world.put_mixed(50, 8, 1);
+    world.maintain();
+    world.save_checkpoint(world.index);
+    world.end_partition_0();
+    assert!(world.maintain().rewritten >= 8);
+    drop(world.store);
+    let disk = world.disk.restarted();
+    damage_checkpoints(&disk, 2);
+    let (mut store, recovery) = Store::open(disk, small()).unwrap();
+    assert_eq!(recovery.checkpoint.unwrap().index, 20);
+    let first_index = recovery.first_index;
+    let last_index = recovery.last_index;
+    assert!(first_index > 21, "{first_index}");
+    let lost = &recovery.lost[0];
+    assert_eq!((lost.first_index, lost.last_index), (21, first_index - 1));
+    assert!(recovery.previous_store_id.is_some());
+    store
+        .persist(
+            &[support::one_batch(last_index + 1, 900, 1, 100)],
+            None,
+            false,
+        )
+        .unwrap();
+    let newest = store.usage().slices.pop().unwrap();
+    assert_eq!(newest.first_index, last_index + 1, "a slice of its own");
 }

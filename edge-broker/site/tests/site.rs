@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
-use edge_log::Store;
 use edge_log::sim::MemDisk;
+use edge_log::{Disk, Store};
 use edge_site::{
     AckLevel, AppendRequest, Record, Refused, Site, SiteConfig, StoreConfig, Topic, TopicError,
     TopicPartition,
@@ -357,6 +357,48 @@ fn a_newer_programs_checkpoint_costs_nothing_until_that_program_is_back() {
         }
         assert_eq!(found, 60, "every record is still there");
         site.stop().await;
+    });
+}
+
+/// Nobody knows any more which topics there were: their records are put aside, and named.
+#[test]
+fn without_any_checkpoint_a_trimmed_log_is_put_aside_and_the_site_goes_on() {
+    smol::block_on(async {
+        let disk = MemDisk::new(1);
+        let (site, _) = Site::open_on(disk.clone(), small()).unwrap();
+        let old = topic(&site, "a").await.partition(0);
+        let text = "x".repeat(10_000);
+        for _ in 0..60 {
+            append(&site, old, &[&text]).await;
+        }
+        site.stop().await;
+        let disk = disk.restarted();
+        let (mut store, _) = Store::open(disk.clone(), small().store).unwrap();
+        store.set_starts(&BTreeMap::from([(old, 50)]));
+        (0..50).for_each(|_| drop(store.maintain()));
+        assert!(store.first_index() > 1);
+        store.close();
+        for name in disk.list_files("checkpoint").unwrap() {
+            assert!(disk.damage_file(&name, true));
+        }
+
+        for life in 0..2 {
+            let disk = disk.restarted();
+            let (site, report) = Site::open_on(disk.clone(), small()).unwrap();
+            assert_eq!(report.lost.is_empty(), life > 0, "{report:?}");
+            let tp = topic(&site, "a").await.partition(0);
+            assert_ne!(tp, old, "no offset of the old topic is given twice");
+            append(&site, tp, &["goes on"]).await;
+            sleep_ms(1500).await;
+            let status = site.status().await;
+            let alarm = status
+                .alarms
+                .iter()
+                .find(|alarm| alarm.code == "storage.quarantined");
+            assert!(alarm.unwrap().fix.contains("quarantine"), "{status:?}");
+            assert!(disk.quarantined() > 0, "nothing was deleted");
+            site.stop().await;
+        }
     });
 }
 

@@ -18,6 +18,7 @@ mod inventory;
 mod judge;
 mod piece;
 mod rebuild;
+mod unknown;
 
 use inventory::{Inventory, Unwanted};
 use judge::{durable, judge, take_tail};
@@ -35,7 +36,8 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let names_synced = sync_names(&disk);
     let (mut identity, found) = IdentityFile::load(&disk)?;
     identity.renew();
-    let checkpoint = checkpoint::load(&disk)?;
+    let loaded = checkpoint::load(&disk)?;
+    let (checkpoint, covered_index) = (loaded.newest, loaded.covered_index);
     let known = match found {
         FoundIdentity::Slot(identity) => Some(identity),
         FoundIdentity::Missing | FoundIdentity::Damaged => None,
@@ -43,15 +45,22 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let secret = Secret::of(&disk, known)?;
     let Inventory {
         mut pieces,
-        unwanted,
+        mut unwanted,
         next_number,
     } = inventory::take(&disk, secret)?;
     let checkpoint_index = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
     let durable = durable(known, &pieces);
-    let judged = judge(known, checkpoint_index, durable, &mut pieces);
-    let tail = take_tail(&disk, &mut pieces, durable);
+    let mut judged = judge(known, checkpoint_index, durable, &mut pieces);
+    let mut quarantined = Vec::new();
     let is_begun = |piece: &Piece| piece.damaged || !piece.is_empty();
-    let begun = pieces.iter().any(is_begun) || checkpoint.is_some();
+    let begun = pieces.iter().any(is_begun) || checkpoint.is_some() || loaded.damaged > 0;
+    let unreadable = checkpoint.is_none() && loaded.damaged > 0;
+    if unreadable && !unknown::begins_at_first(&pieces) {
+        let (moved, lost) = unknown::put_aside(&disk, &mut pieces, &mut unwanted);
+        quarantined = moved;
+        judged.lost = vec![lost];
+    }
+    let tail = take_tail(&disk, &mut pieces, durable);
     let recovering = Recovering {
         disk,
         config,
@@ -59,8 +68,9 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         secret,
         known,
         checkpoint,
+        covered_index,
         lost: judged.lost,
-        quarantined: Vec::new(),
+        quarantined,
         top: pieces
             .iter()
             .rev()
@@ -99,6 +109,7 @@ struct Recovering<D: Disk> {
     /// What the identity file said, if it could be read.
     known: Option<Identity>,
     checkpoint: Option<Checkpoint>,
+    covered_index: u64,
     lost: Vec<LostRange>,
     quarantined: Vec<String>,
     /// The last write that counts and is durable.
@@ -120,6 +131,10 @@ impl<D: Disk> Recovering<D> {
         let slices = pieces.len();
         let mut built = self.rebuild(pieces);
         self.set_bounds(&mut built.catalog);
+        self.note_hole(&built.catalog);
+        if self.is_renewed() {
+            built.active = None;
+        }
         let (identity, previous_store_id) = self.incarnation(&built.catalog, built.last_crc);
         self.identity.write(&self.disk, identity);
         self.sync_identity();
@@ -134,6 +149,7 @@ impl<D: Disk> Recovering<D> {
             next_sequence: self.highest + 1,
             durable: identity.mark,
             checkpoint_index: self.checkpoint.map_or(0, |checkpoint| checkpoint.index),
+            covered_index: self.covered_index,
             names_synced: self.names_synced,
         };
         let mut store = Store::start(start, self.config);

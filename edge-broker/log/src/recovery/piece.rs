@@ -125,6 +125,17 @@ impl Piece {
         }
     }
 
+    /// The last index in it.
+    pub fn last_index(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(summary) => summary.last_index,
+            Content::Scanned { scanned, .. } => {
+                let indexes = scanned.frames.iter().map(|frame| frame.envelope.index);
+                indexes.max().unwrap_or(0)
+            }
+        }
+    }
+
     /// The last write of which anything is there.
     pub fn last_sequence(&self) -> u64 {
         match &self.content {

@@ -26,6 +26,11 @@ impl<D: Disk> Store<D> {
                 number: self.take_number(),
             });
         }
+        let uncovered = self.covered_index < self.checkpoint_index;
+        if uncovered && self.upkeep.may(Kind::Checkpoint, now_ms) {
+            let index = self.checkpoint_index;
+            return Some(Job::CopyCheckpoint { index });
+        }
         if !self.names_synced && self.upkeep.may(Kind::SyncNames, now_ms) {
             return Some(Job::SyncNames);
         }

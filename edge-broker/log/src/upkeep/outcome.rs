@@ -46,12 +46,15 @@ impl<D: Disk> Store<D> {
             Outcome::Quarantined { number, name } => {
                 log::warn!("a damaged slice was salvaged and moved aside: {name}");
                 self.note_rid(number);
-                self.upkeep.quarantined += 1;
                 self.upkeep.report.quarantined.push(name);
             }
             Outcome::Rescued { old, copied, lost } => self.note_rescued(old, copied, lost),
             Outcome::Rewritten { old, copied } => self.note_rewritten(&old, copied),
             Outcome::Compacted(pass) => self.upkeep.compacting.take_back(pass),
+            Outcome::CheckpointCopied { index } => {
+                self.covered_index = index;
+                self.upkeep.stale = true;
+            }
             Outcome::NamesSynced => self.names_synced = true,
             Outcome::Saved
             | Outcome::Checkpoint { .. }
@@ -124,6 +127,7 @@ impl<D: Disk> Store<D> {
             }
             Job::Prepare { .. }
             | Job::Checkpoint(_)
+            | Job::CopyCheckpoint { .. }
             | Job::SyncIdentity
             | Job::SyncNames
             | Job::SaveFile { .. } => {}

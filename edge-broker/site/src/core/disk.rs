@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 use edge_log::TopicPartition;
 
+const QUARANTINED_FIX: &str = "see what was lost in status; copy quarantine/ away for a look, then \
+                               delete it; check the card";
+
 /// A full disk is asked again this often.
 const FULL_RETRY_MS: u64 = 1000;
 
@@ -288,8 +291,7 @@ impl<T> SiteCore<T> {
         }
         if self.disk.usage.quarantined > 0 {
             let text = format!("damaged slices put aside: {}", self.disk.usage.quarantined);
-            let fix = "copy quarantine/ away for a look, then delete it; check the card";
-            self.raise(now, "storage.quarantined", text, fix);
+            self.raise(now, "storage.quarantined", text, QUARANTINED_FIX);
         } else {
             self.clear("storage.quarantined");
         }
@@ -393,8 +395,7 @@ impl<T> SiteCore<T> {
             "the disk lost log entries {}..={}: {}",
             lost.first_index, lost.last_index, lost.cause
         );
-        let fix = "see the loss ledger in status; replace the card";
-        self.raise(now, "storage.quarantined", text, fix);
+        self.raise(now, "storage.quarantined", text, QUARANTINED_FIX);
     }
 
     /// How far central has partitions; rides with the next frame.

@@ -163,9 +163,8 @@ impl Disk for MemDisk {
     fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError> {
         let prefix = format!("{folder}/");
         let contents = self.live()?;
-        Ok(contents
-            .files
-            .keys()
+        let names = contents.files.keys().chain(contents.quarantined.keys());
+        Ok(names
             .filter(|name| name.starts_with(&prefix))
             .cloned()
             .collect())
