@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edge_site::core::FRAME_BYTES_MAX;
 use edge_site::{AppendRequest, Appended, LossCause, Refused, Ticket, Topic, TopicError};
 use kafka_wire::partition_for_key;
 
@@ -89,8 +90,7 @@ pub(crate) async fn store(
     hand_in(hub, publish, client_id).await?.stored().await
 }
 
-/// Hands one message to the site, by the routes; waits for room. Dropped midway, nothing is
-/// stored.
+/// Hands one message to the site, by the routes; waits for room. Dropped midway, it is not stored.
 async fn hand_in(
     hub: &Arc<Hub>,
     publish: &Publish,
@@ -118,34 +118,50 @@ async fn hand_in(
     };
     if publish.retain {
         let log = RetainedLog::from(&*hub.create_retained_topic().await?);
-        let record = log.record(hub, publish, client_id, bytes, now_ms);
-        let item = log.begin(hub, publish, client_id, &record, 1);
+        let (log, record) = log.record(hub, publish, client_id, now_ms);
+        let goes_apart = bytes + stored_bytes(&record) > FRAME_BYTES_MAX;
+        let item = if goes_apart { 0 } else { request.items.len() };
+        let item = log.begin(hub, publish, client_id, &record, item);
         retained.items.push(item);
-        request.items.push((log.partition, record));
+        let record = (log.partition, record);
+        if goes_apart {
+            let request = AppendRequest::records(vec![record], level);
+            retained.ticket = Some(append(hub, request).await?);
+        } else {
+            request.items.push(record);
+        }
     }
-    let appended = hub.site.append(request).await;
-    retained.ticket = Some(appended.map_err(TopicError::Refused)?);
+    let mut ticket = Some(append(hub, request).await?);
+    if retained.ticket.is_none() {
+        retained.ticket = ticket.take();
+    }
     Ok(HandedIn {
         topic,
         partition: partition.partition,
+        ticket,
         retained,
     })
+}
+
+async fn append(hub: &Hub, request: AppendRequest) -> Result<Ticket, TopicError> {
+    hub.site.append(request).await.map_err(TopicError::Refused)
 }
 
 /// A message that the site has, or is about to refuse.
 struct HandedIn {
     topic: Arc<Topic>,
     partition: u32,
+    /// Where its retained record went apart.
+    ticket: Option<Ticket>,
     retained: Unsettled,
 }
 
 impl HandedIn {
     async fn stored(mut self) -> Result<Published, TopicError> {
-        let outcome = match &mut self.retained.ticket {
-            Some(ticket) => ticket.await,
-            None => Err(Refused::Unknown),
-        };
-        self.retained.settle(&outcome);
+        let mut outcome = self.retained.settled().await;
+        if let Some(ticket) = self.ticket {
+            outcome = ticket.await;
+        }
         Ok(Published {
             topic: self.topic,
             partition: self.partition,
@@ -164,8 +180,13 @@ struct Unsettled {
 }
 
 impl Unsettled {
-    fn settle(&mut self, outcome: &Outcome) {
-        self.hub.settle(&std::mem::take(&mut self.items), outcome);
+    async fn settled(&mut self) -> Outcome {
+        let outcome = match &mut self.ticket {
+            Some(ticket) => ticket.await,
+            None => Err(Refused::Unknown),
+        };
+        self.hub.settle(&std::mem::take(&mut self.items), &outcome);
+        outcome
     }
 }
 

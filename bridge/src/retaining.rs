@@ -1,12 +1,15 @@
 //! The second record of a retained publish, for the topic `_retained`: the message again, with its
-//! MQTT topic as the key, or nothing where it clears. Both records go into one append.
+//! MQTT topic as the key, or nothing where it clears.
+//!
+//! Both records go into one append. Where they are more than a frame holds the second goes first,
+//! by itself: the publish is acknowledged by the first, which is committed after it. Who
+//! subscribes between the two gets such a message twice.
 //!
 //! One that is too large to be kept clears, too: who subscribes later gets nothing rather than an
 //! older message. It is delivered and stored in its own topic all the same, so that a client does
 //! not send it again for ever. Used by connections and by what is published without one.
 
 use bytes::Bytes;
-use edge_site::core::FRAME_BYTES_MAX;
 use edge_site::{Record, Topic, TopicId, TopicPartition};
 
 use crate::codec::packet::Publish;
@@ -49,36 +52,31 @@ impl RetainedLog {
         stored_bytes(&cleared(mqtt_topic, 0)) <= self.bytes_max
     }
 
-    /// The record of a publish whose other record takes `beside_bytes`.
+    /// The record of a publish, with where it goes.
     pub(crate) fn record(
         &self,
         hub: &Hub,
         publish: &Publish,
         client_id: &Bytes,
-        beside_bytes: usize,
         wall_ms: i64,
-    ) -> Record {
+    ) -> (RetainedLog, Record) {
         if publish.payload.is_empty() {
-            return cleared(&publish.topic, wall_ms);
+            return (*self, cleared(&publish.topic, wall_ms));
         }
         let payload = Some(publish.payload.clone());
         let record = to_record(publish, client_id, publish.topic.clone(), payload, wall_ms);
-        let bytes = stored_bytes(&record);
-        let bytes_max = self
-            .bytes_max
-            .min(FRAME_BYTES_MAX.saturating_sub(beside_bytes));
+        let (bytes, bytes_max) = (stored_bytes(&record), self.bytes_max);
         if bytes <= bytes_max {
-            return record;
+            return (*self, record);
         }
         if hub.may_say(client_id, "retained too large") {
             log::warn!(
                 "client {}: a retained message is delivered, but not kept, and the one before it \
-                 is cleared: it takes {bytes} bytes, there is room for {bytes_max} \
-                 (max.message.bytes of _retained, and half a megabyte)",
+                 is cleared: it takes {bytes} bytes, max.message.bytes of _retained is {bytes_max}",
                 name(client_id)
             );
         }
-        cleared(&publish.topic, wall_ms)
+        (*self, cleared(&publish.topic, wall_ms))
     }
 
     /// Tells the index that this record is about to be appended as this item.

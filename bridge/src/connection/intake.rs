@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use edge_site::core::FRAME_BYTES_MAX;
 use edge_site::{
     AckLevel, AppendRequest, Record, Refused, Topic, TopicPartition, TopicTable, TopicWhenFull,
 };
@@ -218,14 +219,21 @@ impl Intake {
             return Err((publish, Refused::TooLarge { bytes, bytes_max }));
         }
         let is_qos0 = publish.qos == QoS::AtMostOnce;
-        let retained = self.retained.filter(|_| publish.retain).map(|log| {
-            let record = log.record(hub, &publish, client_id, bytes, wall_ms);
-            (log, record)
-        });
-        let retained_bytes = retained.as_ref().map(|(_, record)| stored_bytes(record));
-        let bytes = bytes + retained_bytes.unwrap_or(0);
+        let retained = self.retained.filter(|_| publish.retain);
+        let retained = retained.map(|log| log.record(hub, &publish, client_id, wall_ms));
+        let retained_bytes = retained
+            .as_ref()
+            .map_or(0, |(_, record)| stored_bytes(record));
         let class = class(&target, &publish, session.requests_under_way());
-        let batch = self.batch(class, bytes);
+        let (batch, retained) = match retained {
+            Some(retained) if bytes + retained_bytes > FRAME_BYTES_MAX => {
+                let batch = self.new_batch(class, retained_bytes);
+                batch.number = Some(session.open_request());
+                batch.push_retained(hub, session.client_id(), &publish, retained);
+                (self.new_batch(class, bytes), None)
+            }
+            retained => (self.batch(class, bytes + retained_bytes), retained),
+        };
         if !is_qos0 || publish.retain {
             let number = *batch.number.get_or_insert_with(|| session.open_request());
             if !is_qos0 {
@@ -241,14 +249,11 @@ impl Intake {
             batch.count_sheddable(target.partition);
         }
         batch.request.items.push((target.partition, record));
-        if let Some((log, record)) = retained {
-            let item = batch.request.items.len();
-            let item = log.begin(hub, &publish, session.client_id(), &record, item);
-            batch.retained.push(item);
-            batch.request.items.push((log.partition, record));
+        if let Some(retained) = retained {
+            batch.push_retained(hub, session.client_id(), &publish, retained);
         }
         self.target = Some(target);
-        self.bytes += bytes;
+        self.bytes += bytes + retained_bytes;
         Ok(())
     }
 
@@ -261,21 +266,23 @@ impl Intake {
                     && batch.class.when_full == class.when_full);
             same && batch.bytes + bytes <= REQUEST_BYTES_MAX
         };
-        let at = match self.batches.iter().rposition(fits) {
-            Some(at) => at,
-            None => {
-                self.batches.push(Batch::new(class));
-                self.batches.len() - 1
+        match self.batches.iter().rposition(fits) {
+            Some(at) => {
+                let batch = &mut self.batches[at];
+                batch.bytes += bytes;
+                batch
             }
-        };
-        let batch = &mut self.batches[at];
-        batch.bytes += bytes;
-        batch
+            None => self.new_batch(class, bytes),
+        }
+    }
+
+    fn new_batch(&mut self, class: Class, bytes: usize) -> &mut Batch {
+        self.batches.push_mut(Batch::new(class, bytes))
     }
 }
 
 impl Batch {
-    fn new(class: Class) -> Batch {
+    fn new(class: Class, bytes: usize) -> Batch {
         let request = AppendRequest {
             items: Vec::new(),
             batches: Vec::new(),
@@ -285,7 +292,7 @@ impl Batch {
         Batch {
             request,
             number: None,
-            bytes: 0,
+            bytes,
             sheddable: Vec::new(),
             retained: Vec::new(),
             class,
@@ -295,6 +302,20 @@ impl Batch {
     /// Whether only QoS 0 is in it, so that it is shed rather than waited for.
     pub(crate) fn is_sheddable(&self) -> bool {
         self.number.is_none()
+    }
+
+    /// The second record of a retained publish.
+    fn push_retained(
+        &mut self,
+        hub: &Hub,
+        client_id: &Bytes,
+        publish: &Publish,
+        (log, record): (RetainedLog, Record),
+    ) {
+        let item = self.request.items.len();
+        let item = log.begin(hub, publish, client_id, &record, item);
+        self.retained.push(item);
+        self.request.items.push((log.partition, record));
     }
 
     fn count_sheddable(&mut self, partition: TopicPartition) {
