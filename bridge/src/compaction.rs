@@ -47,12 +47,14 @@ async fn step(hub: &Hub, partition: TopicPartition) -> Result<(), String> {
         .map_err(|error| text(&error))?;
     let records = records(&batches, start);
     let (moved, end, bytes) = judge(hub, partition, records);
-    if let Some(Moved { topics, ticket }) = moved
-        && let Err(error) = ticket?.await
-    {
+    if let Some(Moved { topics, ticket }) = moved {
+        let outcome = ticket?.await;
+        let offsets = outcome.as_ref().map_or(&[][..], |done| &done.offsets);
         let mut index = lock(&hub.retained);
-        topics.iter().for_each(|topic| index.moving(topic, false));
-        return Err(text(&error));
+        for (item, topic) in topics.iter().enumerate() {
+            index.moved(topic, offsets.get(item).copied());
+        }
+        outcome.map_err(|error| text(&error))?;
     }
     if end > start {
         hub.site
@@ -116,7 +118,7 @@ fn judge(
         .try_append(request)
         .map_err(|error| format!("{error:?}"));
     if ticket.is_ok() {
-        topics.iter().for_each(|topic| index.moving(topic, true));
+        topics.iter().for_each(|topic| index.moving(topic));
     } else {
         end = 0;
     }

@@ -75,7 +75,7 @@ struct Entry {
     /// The newest record known to be committed.
     logged: Option<Logged>,
     pending: Vec<Pending>,
-    /// Compaction has appended a copy that the dispatcher has not met yet.
+    /// Compaction has appended a copy whose place is not known yet.
     is_moving: bool,
 }
 
@@ -432,10 +432,23 @@ impl RetainedIndex {
         }
     }
 
-    /// The record of a topic was appended again (`true`), or that failed after all.
-    pub(crate) fn moving(&mut self, topic: &[u8], is_moving: bool) {
+    /// The record of a topic is appended again.
+    pub(crate) fn moving(&mut self, topic: &[u8]) {
         if let Some(entry) = self.entries.get_mut(topic) {
-            entry.is_moving = is_moving;
+            entry.is_moving = true;
+        }
+    }
+
+    /// It is at this offset now, or that failed. The original may be cut off from here on, so this
+    /// cannot wait for the dispatcher.
+    pub(crate) fn moved(&mut self, topic: &[u8], offset: Option<i64>) {
+        let entry = self.entries.get_mut(topic);
+        let Some(entry) = entry.filter(|entry| entry.is_moving) else {
+            return;
+        };
+        entry.is_moving = false;
+        if let (Some(logged), Some(offset)) = (&mut entry.logged, offset) {
+            logged.offset = logged.offset.max(offset);
         }
     }
 

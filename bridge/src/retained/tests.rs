@@ -193,11 +193,27 @@ fn one_at_qos_0_is_retained_for_who_comes_after_it_also_once_it_is_in_the_log() 
 fn a_copy_that_compaction_made_is_the_same_message() {
     let mut index = index(&[("a", true)]);
     let (moment, _) = index.now(b"a");
-    index.moving(b"a", true);
+    index.moving(b"a");
     index.apply(&topic("a"), 1, 100, true);
+    index.moved(b"a", Some(1));
     assert_eq!(index.find(b"a", moment), Some(Source::Logged(1)));
     index.apply(&topic("a"), 2, 100, true);
     assert_eq!(index.find(b"a", moment), None);
+}
+
+/// The original is cut off next; a subscription that looked there would go without.
+#[test]
+fn the_place_of_a_copy_is_known_before_the_dispatcher_has_passed_it() {
+    let mut index = index(&[("a", true), ("b", true)]);
+    let (moment, _) = index.now(b"#");
+    index.moving(b"a");
+    index.moving(b"b");
+    index.moved(b"a", Some(2));
+    index.moved(b"b", None);
+    assert_eq!(found(&index, "#"), ["a Logged(2)", "b Logged(1)"]);
+    index.apply(&topic("a"), 2, 100, true);
+    assert_eq!(index.find(b"a", moment), Some(Source::Logged(2)));
+    assert_eq!(index.judge(&topic("a"), 2), Judgement::Live);
 }
 
 #[test]
