@@ -212,6 +212,47 @@ fn fill(device: &mut Client) -> (usize, u8) {
     panic!("80 MB went into a store of 16 MiB");
 }
 
+/// Writes outrun retention in a small store: they wait for the room it makes.
+#[test]
+fn a_small_store_that_drops_the_oldest_refuses_nobody() {
+    let dir = scratch();
+    let config = "[storage]\nbytes_max = \"64MiB\"\ncompression = \"none\"\n\
+                  wear_gb_per_day = 0\n[central]\nbootstrap = [\"127.0.0.1:9\"]\n";
+    let gateway = Setup::on(dir.path()).config(config).start();
+    let mut devices: Vec<_> = (0..4)
+        .map(|n| Client::connect(gateway.mqtt(), &Hello::v5(&format!("device{n}"))))
+        .collect();
+    let payload = [b'x'; 50_000];
+    let mut longest = Duration::ZERO;
+    for _ in 0..150 {
+        let begun = Instant::now();
+        for device in &mut devices {
+            (0..5).for_each(|_| _ = device.publish("fill", &payload, 1, false));
+        }
+        for device in &mut devices {
+            for _ in 0..5 {
+                let ack = device.wait(|packet| matches!(packet, Packet::Puback { .. }));
+                let taken = matches!(
+                    ack,
+                    Packet::Puback {
+                        reason: 0 | 0x10,
+                        ..
+                    }
+                );
+                assert!(taken, "{ack:?}");
+            }
+        }
+        longest = longest.max(begun.elapsed());
+    }
+    proved(
+        "fast",
+        &format!(
+            "150 MB at full speed into a store of 64 MiB: nothing refused, longest wait {} ms",
+            longest.as_millis()
+        ),
+    );
+}
+
 fn accepted(device: &mut Client) -> bool {
     let id = device.publish("fill", b"again", 1, false);
     let ack = device.try_wait(

@@ -174,4 +174,6 @@ pub struct Usage {
     pub quarantined: u64,
     /// Compaction is at work or about to be, and may free room.
     pub compacting: bool,
+    /// Slices are being closed or removed, or wait for it: room comes of it.
+    pub closing: bool,
 }

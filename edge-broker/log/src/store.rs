@@ -234,6 +234,7 @@ impl<D: Disk> Store<D> {
                 .list_files("quarantine")
                 .map_or(0, |names| names.len() as u64),
             compacting,
+            closing: self.is_closing(&catalog),
         }
     }
 

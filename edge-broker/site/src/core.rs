@@ -18,6 +18,7 @@ mod clock;
 mod disk;
 mod forming;
 mod raft_loop;
+mod room;
 mod topic;
 mod words;
 
@@ -122,6 +123,7 @@ struct Disk {
     first_report: Option<(u64, u64)>,
     bytes_since_report: u64,
     report_wanted: bool,
+    room: room::RoomWait,
     moves_proposed: bool,
     /// As the store was told last.
     compaction: BTreeMap<TopicPartition, CompactTo>,
@@ -367,6 +369,9 @@ impl<T> SiteCore<T> {
     /// fails is not repeated: without it the next start only takes longer.
     pub fn handle_stop(&mut self, now: Now) {
         self.stopping = true;
+        if self.disk.no_room() {
+            self.refuse_pending(now, &room::NO_ROOM);
+        }
         self.advance(now);
         if self.pending.queue.is_empty() && self.checkpoints.cooled {
             self.save_checkpoint(true);
@@ -393,6 +398,7 @@ impl<T> SiteCore<T> {
             }
         }
         self.retry_persist(now);
+        self.look_for_room(now);
         self.advance(now);
     }
 
@@ -403,13 +409,15 @@ impl<T> SiteCore<T> {
             return self.persisting.retry_at_ms;
         }
         let tick = (!self.alone).then_some(self.ticked_at_ms + TICK_MS);
-        let lazy = self
-            .persisting
-            .queued
-            .lazy_since_ms
-            .map(|since| since + LAZY_MS);
+        // Behind a write that is out it has no time of its own.
+        let lazy = match self.persisting.flying {
+            Some(_) => None,
+            None => self.persisting.queued.lazy_since_ms,
+        };
+        let lazy = lazy.map(|since| since + LAZY_MS);
         let commit = self.commit_at_ms(now);
-        [tick, lazy, commit, self.persisting.retry_at_ms]
+        let (retry, room) = (self.persisting.retry_at_ms, self.room_deadline_ms());
+        [tick, lazy, commit, retry, room]
             .into_iter()
             .flatten()
             .min()

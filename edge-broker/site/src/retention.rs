@@ -52,8 +52,8 @@ pub struct Plan {
     pub urgent: bool,
     /// Topics that say refuse are refused: what central has and what is dead is not enough.
     pub refuse: bool,
-    /// Bytes that still lack after all moves and after everything dead is really gone.
-    pub missing_bytes: u64,
+    /// Something goes by this plan, or is dead and still there.
+    pub makes_room: bool,
 }
 
 /// Plans.
@@ -77,7 +77,7 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
         if own > 0 && !usage.filesystem_full {
             planner.drop_oldest(own);
         }
-        planner.plan.missing_bytes = lacking.saturating_sub(planner.freed_bytes);
+        planner.plan.makes_room = planner.freed_bytes > 0;
     }
     planner.plan
 }

@@ -4,7 +4,7 @@
 //! compaction reads in `compaction`.
 
 use super::source;
-use crate::catalog::SliceEntry;
+use crate::catalog::{Catalog, SliceEntry};
 use crate::jobs::{Job, Kind, Source};
 use crate::{Disk, Store};
 
@@ -109,6 +109,14 @@ impl<D: Disk> Store<D> {
     fn to_seal(&self, entry: &SliceEntry) -> bool {
         let active = self.active.as_ref().map(|active| active.number);
         !entry.sealed() && Some(entry.number) != active
+    }
+
+    /// Slices are being closed or removed, or wait for it.
+    pub(crate) fn is_closing(&self, catalog: &Catalog) -> bool {
+        let upkeep = &self.upkeep;
+        let works = upkeep.running.is_some() || upkeep.stale || !upkeep.gone.is_empty();
+        let covers = self.covered_index < self.checkpoint_index;
+        works || covers || catalog.slices().any(|entry| self.to_seal(entry))
     }
 
     fn unsealed(&self) -> Option<Job> {

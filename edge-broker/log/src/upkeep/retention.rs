@@ -114,14 +114,14 @@ impl<D: Disk> Store<D> {
         is_worth_it(&group).then(|| group.iter().map(|entry| entry.number).collect())
     }
 
-    /// Slices that retention may not touch: the newest ones up to raft's window, what a start from
-    /// the second checkpoint needs, what is not sealed.
+    /// Slices that retention may not touch: the newest ones that fit whole into raft's window, what
+    /// a start from the second checkpoint needs, what is not sealed.
     pub(crate) fn kept_numbers(&self, catalog: &Catalog) -> BTreeSet<u64> {
         let window = self.config.raft_window_bytes.min(self.config.bytes_max / 4);
         let mut bytes = 0;
         let mut kept = BTreeSet::new();
         for entry in catalog.slices().rev() {
-            if bytes < window
+            if bytes + entry.file_bytes <= window
                 || entry.last_index() > self.covered_index
                 || !entry.sealed()
                 || kept.is_empty()

@@ -10,11 +10,13 @@ use edge_log::{FRAME_LEVEL, Frame, FrameBuilder, FrameHeader, TopicPartition};
 use kafka_wire::RecordBatch;
 
 use super::forming::{Forming, record_bytes};
+use super::room::NO_ROOM;
 use super::{FRAME_BYTES_MAX, Inflight, Output, Pending, PendingControl, SiteCore, Waiting};
 use crate::append::{AckLevel, AppendRequest, Appended, Now};
 use crate::config::WhenFull;
 use crate::control::Control;
-use crate::error::Refused;
+use crate::error::{Refused, TopicError};
+use crate::ledger::LossCause;
 use crate::topics::Topic;
 
 impl<T> Default for Pending<T> {
@@ -151,9 +153,7 @@ impl<T> SiteCore<T> {
         }
         let refuses = topic.config.when_full(self.config.site.when_full) == WhenFull::Refuse;
         if self.disk.full && refuses && !topic.is_internal() {
-            return Some(Refused::Full {
-                limit: "storage.bytes_max",
-            });
+            return Some(NO_ROOM);
         }
         None
     }
@@ -173,29 +173,40 @@ impl<T> SiteCore<T> {
                 limit: "storage.free_bytes_min",
             });
         }
-        if self.disk.no_room() {
-            return Some(Refused::Full {
-                limit: "storage.bytes_max",
-            });
+        if self.disk.is_stuck() {
+            return Some(NO_ROOM);
         }
         None
     }
 
     /// Refuses what waits but is in no frame yet.
-    pub(super) fn refuse_pending(&mut self, refused: &Refused) {
+    pub(super) fn refuse_pending(&mut self, now: Now, refused: &Refused) {
         while let Some(waiting) = self.pending.pop() {
-            if let Some(ticket) = waiting.ticket {
-                self.out.push_back(Output::Spent {
-                    ticket,
-                    outcome: Err(refused.clone()),
-                });
-            }
-            self.out.push_back(Output::Released {
-                bytes: waiting.bytes,
-                count: 1,
-            });
+            let bytes = waiting.bytes;
+            self.refuse_waiting(now, waiting, refused);
+            self.out.push_back(Output::Released { bytes, count: 1 });
         }
         self.pending.refresh();
+    }
+
+    /// Whoever was told already that it is taken cannot be told: then the ledger is.
+    fn refuse_waiting(&mut self, now: Now, waiting: Waiting<T>, refused: &Refused) {
+        if let Some(ticket) = waiting.ticket {
+            let outcome = Err(refused.clone());
+            return self.out.push_back(Output::Spent { ticket, outcome });
+        }
+        let cause = match refused {
+            Refused::Full { .. } => LossCause::StorageFull,
+            Refused::UnknownTopic => LossCause::TopicDeleted,
+            Refused::Poisoned { .. } | Refused::ReadOnly => LossCause::DiskLoss,
+            _ => LossCause::QueueLimit,
+        };
+        let items = waiting.request.items.iter().map(|(tp, _)| (tp, 1));
+        let batches = waiting.request.batches.iter();
+        let batches = batches.map(|(tp, batch)| (tp, u64::from(batch.record_count())));
+        for (tp, count) in items.chain(batches) {
+            self.handle_shed(now, cause, Some(tp.topic), count);
+        }
     }
 
     /// When the next frame is due; `None` = nothing waits, or what waits cannot go now.
@@ -203,27 +214,27 @@ impl<T> SiteCore<T> {
         if !self.leads || self.halted.is_some() || !self.has_room_in_flight() {
             return None;
         }
-        let full = self.pending.bytes >= self.config.site.commit_bytes_max;
-        if full {
+        let room = !self.disk.no_room();
+        if room && self.pending.bytes >= self.config.site.commit_bytes_max {
             return Some(now.mono_ms);
         }
         // While a sync runs, what arrives joins the next frame for nothing.
         if self.persisting.flying.is_some() || !self.persisting.queued.entries.is_empty() {
             return None;
         }
-        let waits = !self.pending.queue.is_empty() || self.soft.since_ms.is_some();
+        let records = room && !self.pending.queue.is_empty();
+        let waits = records || self.soft.since_ms.is_some();
         if !self.controls.is_empty() || (self.stopping && waits) {
             return Some(now.mono_ms);
         }
         let site = &self.config.site;
         let relaxed_ms = site.commit_interval_ms_relaxed;
-        let relaxed = self
-            .pending
-            .relaxed_since_ms
-            .map(|since| since + relaxed_ms);
+        let relaxed = self.pending.relaxed_since_ms.filter(|_| room);
+        let relaxed = relaxed.map(|since| since + relaxed_ms);
         let soft = self.soft.since_ms.map(|since| since + relaxed_ms.max(1000));
         let interval_ms = site.commit_interval_ms_max;
-        let strict = self.pending.strict_since_ms.map(|since| {
+        let strict = self.pending.strict_since_ms.filter(|_| room);
+        let strict = strict.map(|since| {
             self.wear
                 .ready_at_ms(now.mono_ms, self.pending.bytes)
                 .min(since + interval_ms)
@@ -247,19 +258,16 @@ impl<T> SiteCore<T> {
 
     /// One frame from what waits. False if raft did not take it.
     fn propose(&mut self, now: Now) -> bool {
-        let taken = self.controls.drain(..).collect::<Vec<_>>();
-        let clock = self.say_clock(now);
-        let controls = taken
-            .into_iter()
-            .chain(clock)
-            .chain(self.soft_controls())
-            .collect::<Vec<_>>();
+        let mut controls = self.controls.drain(..).collect::<Vec<_>>();
+        controls.extend(self.say_clock(now));
+        controls.extend(self.soft_controls());
         let builders = std::mem::take(&mut self.builders);
         let compression = self.config.site.compression;
         let mut forming = Forming::new(builders, self.term() as i32, compression);
+        let room = !self.disk.no_room();
         let mut tickets = Vec::new();
         let (mut queue_bytes, mut queue_count) = (0, 0);
-        while let Some(next) = self.pending.queue.front() {
+        while let Some(next) = self.pending.queue.front().filter(|_| room) {
             if queue_count > 0 && queue_bytes + next.bytes > FRAME_BYTES_MAX {
                 break;
             }
@@ -276,10 +284,7 @@ impl<T> SiteCore<T> {
             let mut partitions = (request.items.iter().map(|(tp, _)| tp))
                 .chain(request.batches.iter().map(|(tp, _)| tp));
             if partitions.any(gone) {
-                if let Some(ticket) = waiting.ticket {
-                    let outcome = Err(Refused::UnknownTopic);
-                    self.out.push_back(Output::Spent { ticket, outcome });
-                }
+                self.refuse_waiting(now, waiting, &Refused::UnknownTopic);
                 continue;
             }
             let offsets = forming.take(waiting.request, |tp| self.spot(tp));
@@ -301,15 +306,16 @@ impl<T> SiteCore<T> {
         }
         let data = self.encode(now, &controls, &batches);
         let frame_bytes = data.len();
-        let topics = controls.into_iter().flat_map(waiters_of).collect();
         let Some((index, term)) = self.propose_to_raft(data) else {
-            self.fail(tickets, topics, &Refused::NotLeader);
+            self.take_back(now, controls);
+            self.fail(tickets, Vec::new(), &Refused::NotLeader);
             self.out.push_back(Output::Released {
                 bytes: queue_bytes,
                 count: queue_count,
             });
             return false;
         };
+        let topics = controls.into_iter().flat_map(waiters_of).collect();
         self.next_intake += batches.len() as u64;
         self.touched.extend(new_ends.keys());
         self.ends.extend(new_ends);
@@ -327,6 +333,26 @@ impl<T> SiteCore<T> {
         };
         self.inflight.insert((index, term), frame);
         true
+    }
+
+    /// Control entries that raft did not take: who waits for one is told, what nobody waits for
+    /// rides with the next frame.
+    fn take_back(&mut self, now: Now, controls: Vec<PendingControl<T>>) {
+        for pending in controls {
+            match pending.control {
+                Control::TopicCreated { id, .. } => self.creating.retain(|_, other| *other != id),
+                Control::TopicDeleted { id, .. } => self.deleting.retain(|other| *other != id),
+                control if pending.waiters.is_empty() => {
+                    self.soft.controls.push(control);
+                    self.soft.since_ms.get_or_insert(now.mono_ms);
+                }
+                _ => {}
+            }
+            for ticket in pending.waiters {
+                let outcome = Err(TopicError::Refused(Refused::NotLeader));
+                self.out.push_back(Output::TopicDone { ticket, outcome });
+            }
+        }
     }
 
     /// Next offset of a partition and the size a batch of it may have.

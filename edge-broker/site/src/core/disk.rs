@@ -2,7 +2,7 @@
 
 use edge_log::{Checkpoint, Durable, LostRange, Maintained, PersistError, Recovery, Usage};
 
-use super::{Disk, Flying, LAZY_MS, Output, PendingControl, PersistJob, Persisting, SiteCore};
+use super::{Flying, LAZY_MS, Output, PendingControl, PersistJob, Persisting, SiteCore};
 use crate::age::Moment;
 use crate::append::Now;
 use crate::compaction;
@@ -23,13 +23,6 @@ const FULL_RETRY_MS: u64 = 1000;
 impl Persisting {
     pub(super) fn retry_after_ms(&self) -> u64 {
         1000 << self.failures.saturating_sub(1).min(6)
-    }
-}
-
-impl Disk {
-    /// Nothing may be appended any more.
-    pub(super) fn no_room(&self) -> bool {
-        self.append_bytes_left == Some(0)
     }
 }
 
@@ -117,11 +110,7 @@ impl<T> SiteCore<T> {
             .device_bytes
             .saturating_sub(self.counters.device_bytes);
         self.counters.device_bytes += written;
-        self.disk.append_bytes_left = Some(durable.append_bytes_left);
-        if self.disk.no_room() {
-            // What is refused from here on has its reason in the status at once.
-            self.alarm_full(now, "no room is left for appends".into());
-        }
+        self.note_room(now, durable.append_bytes_left);
         if let Some(last) = flying.job.entries.last() {
             self.durable_index = last.index;
             self.counters.commits += 1;
@@ -142,9 +131,8 @@ impl<T> SiteCore<T> {
     /// Between two reports a fast writer could fill the disk.
     fn want_report(&mut self) {
         let slice_bytes = self.config.site.store.slice_bytes;
-        if self.disk.bytes_since_report > slice_bytes / 2 && !self.disk.report_wanted {
-            self.disk.report_wanted = true;
-            self.out.push_back(Output::WantReport);
+        if self.disk.bytes_since_report > slice_bytes / 2 {
+            self.ask_for_report();
         }
     }
 
@@ -153,7 +141,7 @@ impl<T> SiteCore<T> {
             PersistError::Full { cause } => {
                 self.disk.filesystem_full = true;
                 self.alarm_full(now, format!("the disk is full: {cause}"));
-                self.out.push_back(Output::WantReport);
+                self.ask_for_report();
                 FULL_RETRY_MS
             }
             PersistError::Poisoned {
@@ -169,7 +157,7 @@ impl<T> SiteCore<T> {
         };
         self.persisting.retry_at_ms = Some(now.mono_ms + after_ms);
         if let Some(refused) = self.refusal() {
-            self.refuse_pending(&refused);
+            self.refuse_pending(now, &refused);
         }
     }
 
@@ -189,7 +177,7 @@ impl<T> SiteCore<T> {
 
     /// The store's figures: retention and the order of a full disk follow from them.
     pub fn handle_disk_report(&mut self, now: Now, usage: Usage) {
-        self.disk.append_bytes_left = Some(usage.append_bytes_left);
+        self.note_room(now, usage.append_bytes_left);
         self.disk.usage = usage;
         self.disk.report_wanted = false;
         self.disk.bytes_since_report = 0;
@@ -208,11 +196,12 @@ impl<T> SiteCore<T> {
             reserve_bytes: self.reserve_bytes(),
         });
         self.disk.full = planned.refuse;
+        self.judge_room(now, &planned);
         self.storage_alarms(now);
         self.propose_moves(now, &planned);
         self.tell_compaction(now);
         if let Some(refused) = self.refusal() {
-            self.refuse_pending(&refused);
+            self.refuse_pending(now, &refused);
         }
         self.follow_window();
         self.advance(now);
@@ -267,7 +256,7 @@ impl<T> SiteCore<T> {
     }
 
     fn storage_alarms(&mut self, now: Now) {
-        if self.disk.filesystem_full || self.disk.no_room() || self.disk.full {
+        if self.disk.filesystem_full || self.disk.is_stuck() || self.disk.full {
             let usage = &self.disk.usage;
             let text = format!(
                 "{} of {} MB used, {} MB free on the filesystem",

@@ -239,7 +239,7 @@ impl<T> SiteCore<T> {
             self.send(messages);
             self.queue(now, number, &entries, hard_state, after_persist);
             if let Some(role) = role {
-                self.change_role(role);
+                self.change_role(now, role);
             }
             for entry in committed {
                 self.apply(now, &entry);
@@ -292,13 +292,13 @@ impl<T> SiteCore<T> {
         queued.ready_number = number;
     }
 
-    fn change_role(&mut self, role: StateRole) {
+    fn change_role(&mut self, now: Now, role: StateRole) {
         if role == StateRole::Leader {
             return;
         }
         self.leads = false;
         self.ends.clear();
-        self.refuse_pending(&Refused::NotLeader);
+        self.refuse_pending(now, &Refused::NotLeader);
         let controls = std::mem::take(&mut self.controls);
         for ticket in controls.into_iter().flat_map(|control| control.waiters) {
             let outcome = Err(TopicError::Refused(Refused::NotLeader));
@@ -456,7 +456,7 @@ impl<T> SiteCore<T> {
         self.raise(now, "storage.readonly", error.to_string(), error.fix());
         self.halted = Some(error);
         self.leads = false;
-        self.refuse_pending(&Refused::ReadOnly);
+        self.refuse_pending(now, &Refused::ReadOnly);
         for frame in std::mem::take(&mut self.inflight).into_values() {
             self.out.push_back(Output::Released {
                 bytes: frame.queue_bytes,

@@ -11,6 +11,8 @@ use crate::config::SiteConfig;
 use crate::error::{Refused, TopicError};
 use crate::topics::{Topic, TopicConfig};
 
+mod room;
+
 struct Driver {
     core: SiteCore<u32>,
     now: Now,
@@ -21,6 +23,7 @@ struct Driver {
     topics_done: Vec<Result<Option<Arc<Topic>>, TopicError>>,
     device_bytes: u64,
     append_bytes_left: u64,
+    reports_wanted: usize,
 }
 
 fn recovery() -> Recovery {
@@ -91,6 +94,7 @@ impl Driver {
             topics_done: vec![],
             device_bytes: 0,
             append_bytes_left: 1 << 30,
+            reports_wanted: 0,
         };
         driver.drain();
         driver
@@ -104,6 +108,7 @@ impl Driver {
                 Output::Released { count, .. } => self.released += count,
                 Output::SaveCheckpoint(checkpoint) => self.checkpoints.push(checkpoint),
                 Output::TopicDone { outcome, .. } => self.topics_done.push(outcome),
+                Output::WantReport => self.reports_wanted += 1,
                 Output::Send(messages) => panic!("nobody to send to: {messages:?}"),
                 _ => {}
             }
@@ -400,22 +405,6 @@ fn a_full_filesystem_refuses_until_there_is_room_again() {
     driver.settle();
     assert_eq!(driver.outcomes(), [(2, Ok(vec![0]))]);
     assert_eq!(driver.core.alarms().count(), 0);
-}
-
-#[test]
-fn the_write_that_takes_the_last_room_raises_the_alarm() {
-    let mut driver = Driver::new(config());
-    driver.append_bytes_left = 0;
-    driver.append(1, 10);
-    driver.settle();
-    assert_eq!(driver.outcomes(), [(1, Ok(vec![0]))]);
-    driver.append(2, 10);
-    let full = Refused::Full {
-        limit: "storage.bytes_max",
-    };
-    assert_eq!(driver.outcomes(), [(2, Err(full))]);
-    let mut alarms = driver.core.alarms();
-    assert!(alarms.any(|alarm| alarm.code == "storage.full"));
 }
 
 #[test]
