@@ -323,7 +323,8 @@ fn a_damaged_slice_is_salvaged_and_what_is_lost_is_named() {
     let reader = store.reader();
     let read = |store: &Store<SledDisk>| store.reader().read(PARTITION, lost_index as i64 - 1, 1);
     assert!(matches!(read(&store), Err(ReadError::Damaged(_))));
-    let done = maintain_until(&mut store, |store| store.usage().quarantined == 1);
+    let aside = |store: &Store<SledDisk>| store.usage().quarantined == 1 && store.upkeep.all_gone();
+    let done = maintain_until(&mut store, aside);
     assert_eq!(done.quarantined, [format!("quarantine/{}", slice.number)]);
     let lost = lost_index as i64 - 1;
     assert_eq!(done.lost.len(), 1);
