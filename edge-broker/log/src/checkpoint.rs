@@ -20,7 +20,11 @@ fn name(index: u64) -> String {
     format!("{FOLDER}/{index:020}")
 }
 
-/// Sorts right behind the first.
+/// A name without what tells a copy.
+fn index_of(name: &str) -> &str {
+    name.trim_end_matches('b')
+}
+
 fn copy_name(index: u64) -> String {
     format!("{}b", name(index))
 }
@@ -112,17 +116,16 @@ impl Loaded {
     }
 }
 
-/// The files, the newest first.
+/// The files, the newest first, and of two of one index the first that was written.
 fn names<D: Disk>(disk: &D) -> Result<Vec<String>, DiskError> {
     let mut names = disk.list_files(FOLDER)?;
-    names.sort_unstable_by(|a, b| b.cmp(a));
+    names.sort_unstable();
+    names.sort_by(|a, b| index_of(b).cmp(index_of(a)));
     Ok(names)
 }
 
 /// Writes a checkpoint and lets old ones go.
 pub fn save<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> Result<(), DiskError> {
-    // Of one that was saved before under this index.
-    disk.remove_file(&copy_name(checkpoint.index))?;
     disk.replace_file(&name(checkpoint.index), &encode(checkpoint))?;
     remove_old(disk)
 }

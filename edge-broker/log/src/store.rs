@@ -157,7 +157,6 @@ impl<D: Disk> Store<D> {
         // Appends go on meanwhile, so their pause is left alone.
         let bytes = saved.map_err(|error| self.told(&error, CHECKPOINT_RETRY_MS))?;
         self.checkpoint_index = self.checkpoint_index.max(index);
-        self.covered_index = self.covered_index.min(index.saturating_sub(1));
         self.room.grow(bytes);
         self.upkeep.look_again();
         let mut catalog = self.shared.catalog_mut();
