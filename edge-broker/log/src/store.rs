@@ -27,6 +27,7 @@ use crate::{
     StoreConfig, TopicPartition, Usage, checkpoint, recovery,
 };
 pub(crate) use newest::{Active, poison_file};
+pub(crate) use tail::Leftover;
 
 /// One store. Every call may block on the disk.
 pub struct Store<D: Disk> {
@@ -53,7 +54,7 @@ pub struct Store<D: Disk> {
     /// What recovery found behind the durable mark: written again before anything else.
     pub(crate) tail: Vec<Found>,
     /// Slices that hold nothing else.
-    leftovers: Vec<u64>,
+    leftovers: Vec<Leftover>,
     /// What a caller waits before it tries again.
     retry: Pause,
     scratch: Vec<u8>,

@@ -17,7 +17,7 @@ use crate::opened::Written;
 use crate::scan::Found;
 use crate::secret::Secret;
 use crate::slice_index::{self, SliceIndex, Summary};
-use crate::store::Active;
+use crate::store::{Active, Leftover};
 use crate::value::Values;
 use crate::{Disk, DiskError, Slice};
 
@@ -54,11 +54,13 @@ impl<D: Disk> Recovering<D> {
         let file_bytes = self.disk.slice_bytes(piece.number);
         match piece.content {
             Content::Sealed(summary) => built.add_sealed(piece.number, *summary, file_bytes),
-            Content::Scanned { ref accepted, .. } if accepted.is_empty() => match piece.damaged {
-                true => self.quarantine(piece.number),
-                // The tail may be in it: not before that is copied.
-                false => built.leftovers.push(piece.number),
-            },
+            // The tail may be in it: not before that is copied.
+            Content::Scanned { ref accepted, .. } if accepted.is_empty() => {
+                built.leftovers.push(Leftover {
+                    number: piece.number,
+                    quarantine: piece.damaged,
+                });
+            }
             Content::Scanned { .. } if piece.damaged => self.salvage(built, &piece, file_bytes),
             Content::Scanned { .. } => self.reopen(built, &piece, may_go_on, file_bytes),
         }
@@ -117,8 +119,12 @@ impl<D: Disk> Recovering<D> {
         }
     }
 
-    /// Copies what is left of a damaged slice, then moves the original aside.
+    /// Copies what is left of a damaged slice, then moves the original aside. While the tail,
+    /// which may be in it, is not copied, that is left to upkeep.
     fn salvage(&mut self, built: &mut Built<D>, piece: &Piece, file_bytes: u64) {
+        if !self.tail.is_empty() {
+            return self.serve_damaged(built, piece, file_bytes);
+        }
         let Content::Scanned {
             scanned, accepted, ..
         } = &piece.content
@@ -202,7 +208,7 @@ pub struct Built<D: Disk> {
     pub active: Option<Active<D>>,
     pub held: Vec<(u64, Arc<D::Slice>)>,
     /// Slices in which nothing counts.
-    pub leftovers: Vec<u64>,
+    pub leftovers: Vec<Leftover>,
     pub last_crc: u32,
     pub next_number: u64,
 }

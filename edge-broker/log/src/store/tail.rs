@@ -8,13 +8,20 @@ use crate::copy::{self, Plan};
 use crate::scan::Found;
 use crate::{Disk, DiskError};
 
+/// A slice in which nothing counts but perhaps the tail.
+pub(crate) struct Leftover {
+    pub number: u64,
+    /// It is damaged.
+    pub quarantine: bool,
+}
+
 /// A start tries so often to copy the end of the log; after that upkeep does.
 const TAIL_ATTEMPTS: usize = 3;
 
 impl<D: Disk> Store<D> {
     /// Takes what recovery found behind the durable mark. While it cannot be copied, it is served
     /// from memory.
-    pub(crate) fn adopt_tail(&mut self, tail: Vec<Found>, leftovers: Vec<u64>) {
+    pub(crate) fn adopt_tail(&mut self, tail: Vec<Found>, leftovers: Vec<Leftover>) {
         self.shared
             .set_tail(tail.iter().map(Found::entry).collect());
         self.tail = tail;
@@ -46,8 +53,11 @@ impl<D: Disk> Store<D> {
     }
 
     fn remove_leftovers(&mut self) {
-        for number in std::mem::take(&mut self.leftovers) {
-            self.upkeep.remove_later(number);
+        for leftover in std::mem::take(&mut self.leftovers) {
+            match leftover.quarantine {
+                true => self.upkeep.quarantine_later(leftover.number),
+                false => self.upkeep.remove_later(leftover.number),
+            }
         }
     }
 
