@@ -29,7 +29,14 @@ pub struct SliceEntry {
     pub poisoned: bool,
     /// A read found damage in it.
     pub damaged: bool,
+    /// So often the disk failed a reader.
+    pub failed_reads: u32,
+    /// So often the disk failed who copied it.
+    pub failed_copies: u32,
 }
+
+/// A slice that failed its readers so often is copied, what can be read of it.
+const FAILED_READS_MAX: u32 = 10;
 
 impl SliceEntry {
     /// The last index that no later slice voids; less than the first when there is none.
@@ -44,9 +51,9 @@ impl SliceEntry {
         self.live.is_none()
     }
 
-    /// Neither damaged nor poisoned.
+    /// Neither damaged nor poisoned, and can be read.
     pub fn trusted(&self) -> bool {
-        !self.damaged && !self.poisoned
+        !self.damaged && !self.poisoned && self.failed_reads < FAILED_READS_MAX
     }
 
     fn has(&self, index: u64) -> bool {
@@ -97,6 +104,8 @@ impl Catalog {
             bytes: LiveBytes::default(),
             poisoned: false,
             damaged: false,
+            failed_reads: 0,
+            failed_copies: 0,
         };
         self.slices.insert(key, entry);
         for span in &spans {

@@ -193,8 +193,10 @@ impl<D: Disk> Reader<D> {
     }
 
     fn failed(&self, number: u64, error: DiskError) -> ReadError {
-        if matches!(error, DiskError::Damaged(_)) {
-            self.shared.note_damage(number);
+        match error {
+            DiskError::Damaged(_) => self.shared.note_damage(number),
+            DiskError::Io(_) => self.shared.note_unreadable(number),
+            DiskError::Full | DiskError::Locked(_) => {}
         }
         error.into()
     }

@@ -21,6 +21,9 @@ use crate::secret::Secret;
 use crate::slice_index::{self, Places, SliceIndex};
 use crate::{Disk, DiskError, Entry};
 
+/// What the disk cannot read for so many tries, about ten minutes, counts as lost.
+const FAILED_COPIES_MAX: u32 = 15;
+
 /// Shared by the store and its readers.
 pub struct Shared<D: Disk> {
     pub disk: D,
@@ -187,6 +190,23 @@ impl<D: Disk> Shared<D> {
             scanned.place(sequence, part)
         });
         Ok(index)
+    }
+
+    /// Notes that the disk could not read some of a slice: it may later, or never again.
+    pub fn note_unreadable(&self, number: u64) {
+        if let Some(entry) = self.catalog_mut().get_mut(number) {
+            entry.failed_reads = entry.failed_reads.saturating_add(1);
+        }
+    }
+
+    /// Notes the same for a copy; whether it is time to go on without.
+    pub fn gives_up_reading(&self, number: u64) -> bool {
+        let mut catalog = self.catalog_mut();
+        let entry = catalog.get_mut(number);
+        entry.is_none_or(|entry| {
+            entry.failed_copies = entry.failed_copies.saturating_add(1);
+            entry.failed_copies > FAILED_COPIES_MAX
+        })
     }
 
     /// Notes that a slice is damaged, so that it is salvaged.

@@ -853,3 +853,44 @@ fn a_crash_while_a_damaged_newest_slice_is_salvaged_costs_no_readable_write() {
     }
     assert!(tails > 10, "{tails}");
 }
+
+/// A sector that could not be read any more failed its readers for ever, and the copy of its slice
+/// too.
+#[test]
+fn a_frame_that_cannot_be_read_is_lost_by_name_in_the_end_and_nothing_else() {
+    for bad_sector in [true, false] {
+        let disk = MemDisk::new(7);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..31, 8000);
+        maintain(&mut store, &disk);
+        let number = store.usage().slices[1].number;
+        if bad_sector {
+            assert!(disk.corrupt_value(number));
+        }
+        disk.set_faults(Faults {
+            read_fails_one_in: 1,
+            ..Faults::default()
+        });
+        let reader = store.reader();
+        for _ in 0..20 {
+            let read = reader.read(partition(0), 8, 1);
+            assert!(matches!(read, Err(ReadError::Disk(_))), "{read:?}");
+        }
+        let mut lost = Vec::new();
+        for second in 0..1200 {
+            disk.advance_ms(1000);
+            let done = store.maintain();
+            assert!(done.lost.is_empty() || second > 300, "{second}: {done:?}");
+            lost.extend(done.lost);
+        }
+        disk.set_faults(Faults::default());
+        assert!(!disk.slices().contains(&number));
+        assert_eq!(disk.quarantined(), usize::from(bad_sector));
+        let gone = lost.iter().flat_map(|lost| &lost.partitions);
+        let gone: Vec<i64> = gone.flat_map(|(_, first, last)| *first..=*last).collect();
+        assert_eq!(gone.len(), usize::from(bad_sector), "{lost:?}");
+        let mut all = [offsets(&store, 0), gone].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..30).collect::<Vec<_>>());
+    }
+}

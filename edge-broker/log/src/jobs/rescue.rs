@@ -6,7 +6,7 @@
 
 use super::{Outcome, Source, read_frame};
 use crate::copy::{self, Plan};
-use crate::scan;
+use crate::scan::{self, Scanned};
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex, Summary};
 use crate::{Disk, DiskError, LostRange, TopicPartition};
@@ -48,13 +48,17 @@ pub fn rescue<D: Disk>(
 
 /// Copies the frames that count and can be read, from the raw bytes: what an engine says of a slice
 /// that is not to be trusted is asked only for what is not found there, and only while it is open.
+/// A read that the disk fails ends this try, and in the end only the frame.
 fn copy_readable<D: Disk>(
     shared: &Shared<D>,
     source: &Source,
     known: Option<&SliceIndex>,
     plan: &Plan,
 ) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
-    let scanned = scan::scan(&shared.disk, source.number, shared.secret)?;
+    let scanned = match scan::scan(&shared.disk, source.number, shared.secret) {
+        Err(DiskError::Io(_)) if shared.gives_up_reading(source.number) => Scanned::default(),
+        scanned => scanned?,
+    };
     let sequences: Vec<u64> = match known {
         Some(known) => known.frames.iter().map(|frame| frame.sequence).collect(),
         None => {
@@ -70,6 +74,7 @@ fn copy_readable<D: Disk>(
         });
         match found {
             Err(DiskError::Damaged(_)) => None,
+            Err(DiskError::Io(_)) if shared.gives_up_reading(source.number) => None,
             found => Some(found),
         }
     };
