@@ -160,14 +160,7 @@ impl Catalog {
     }
 
     /// A durable frame of the newest slice.
-    pub fn push(
-        &mut self,
-        number: u64,
-        frame: FramePlace,
-        stored_bytes: u64,
-        kind: EntryKind,
-        data: &[u8],
-    ) {
+    pub fn push(&mut self, number: u64, frame: FramePlace, kind: EntryKind, data: &[u8]) {
         if frame.index <= self.last_index {
             self.void_before(number, frame.index);
         }
@@ -181,7 +174,7 @@ impl Catalog {
         let Some(live) = entry.live.as_mut() else {
             return;
         };
-        note_frame(&mut entry.summary, &frame, stored_bytes);
+        note_frame(&mut entry.summary, &frame);
         let (all_parts, starts) = (&mut self.parts, &self.starts);
         live.push(frame, kind, data, |partition, batch| {
             let parts = all_parts.entry(partition).or_default();

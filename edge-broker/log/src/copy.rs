@@ -73,7 +73,7 @@ fn write_slice<D: Disk>(
         let (sequence, envelope) = (frame.sequence, &frame.envelope);
         value::encode(&mut scratch, secret, sequence, envelope, &frame.data);
         slice.put(frame.sequence, &scratch)?;
-        slice_index::note_frame(&mut summary, &frame.place(), scratch.len() as u64);
+        slice_index::note_frame(&mut summary, &frame.place());
         index.push(frame.place(), frame.envelope.kind, &frame.data, |_, _| {});
     }
     slice.sync()?;

@@ -142,11 +142,6 @@ impl FrameBuilder {
         self.items += 1;
     }
 
-    /// Bytes so far.
-    pub fn len_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
     /// Items so far.
     pub fn items(&self) -> usize {
         self.items

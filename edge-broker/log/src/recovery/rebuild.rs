@@ -239,10 +239,8 @@ impl<D: Disk> Built<D> {
                 self.catalog.add(number, summary, index, file_bytes);
             }
             self.last_crc = frame.crc;
-            let stored_bytes = frame.data.len() as u64;
             let kind = frame.envelope.kind;
-            self.catalog
-                .push(number, frame.place(), stored_bytes, kind, &frame.data);
+            self.catalog.push(number, frame.place(), kind, &frame.data);
         }
         Ok(())
     }

@@ -179,13 +179,6 @@ impl MemDisk {
         true
     }
 
-    /// Makes a slice one that cannot be opened; its values can still be found.
-    pub fn damage_slice(&self, number: u64) {
-        if let Some(slice) = self.lock().slices.get_mut(&number) {
-            slice.damaged = true;
-        }
-    }
-
     /// Makes a slice one that cannot be removed or moved aside, or one that can again.
     pub fn pin_slice(&self, number: u64, pinned: bool) {
         if let Some(slice) = self.lock().slices.get_mut(&number) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{BatchPlace, FramePlace, Places, SliceIndex, Summary};
 use crate::{Disk, DiskError, TopicPartition};
 
-const MAGIC: [u8; 8] = *b"edgeidx1";
+const MAGIC: [u8; 8] = *b"edgeidx2";
 const HEAD_BYTES: usize = 8 + 4 * 4;
 
 /// How much of an index file a start reads; enough for the summary of most slices.

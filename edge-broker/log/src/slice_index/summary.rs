@@ -27,14 +27,10 @@ pub struct Summary {
     pub void_from: u64,
     /// (first index, term) of each run of one term.
     pub terms: Vec<(u64, u64)>,
-    /// Stored bytes of the frames. Nobody reads it now; it is part of the stored form.
-    pub payload_bytes: u64,
     /// Dead batches were left out: no raft entries any more.
     pub reduced: bool,
     /// The slices it took the place of.
     pub replaces: Vec<u64>,
-    /// Always 0, part of the stored form: each partition has its own.
-    pub max_timestamp_ms: i64,
     pub partitions: Vec<SpanRecord>,
 }
 
@@ -62,7 +58,7 @@ pub struct SpanRecord {
 }
 
 /// Keeps a growing slice's summary up to date.
-pub fn note_frame(summary: &mut Summary, frame: &FramePlace, stored_bytes: u64) {
+pub fn note_frame(summary: &mut Summary, frame: &FramePlace) {
     if summary.first_sequence == 0 {
         summary.first_sequence = frame.sequence;
     }
@@ -73,7 +69,6 @@ pub fn note_frame(summary: &mut Summary, frame: &FramePlace, stored_bytes: u64) 
         first => first.min(frame.index),
     };
     summary.last_index = frame.index;
-    summary.payload_bytes += stored_bytes;
     let void = summary
         .terms
         .partition_point(|(first, _)| *first < frame.index);

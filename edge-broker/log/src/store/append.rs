@@ -19,7 +19,6 @@ use crate::{Disk, DiskError, Durable, Entry, HardState, PersistError, Slice};
 struct Staged {
     place: FramePlace,
     crc: u32,
-    stored_bytes: u64,
 }
 
 impl Staged {
@@ -231,7 +230,6 @@ impl<D: Disk> Store<D> {
                     data_bytes: entry.data.len() as u32,
                 },
                 crc,
-                stored_bytes: self.scratch.len() as u64,
             });
             previous = sequence;
         }
@@ -266,13 +264,7 @@ impl<D: Disk> Store<D> {
             active.listed = true;
         }
         for (entry, frame) in run.iter().zip(staged) {
-            catalog.push(
-                active.number,
-                frame.place,
-                frame.stored_bytes,
-                entry.kind,
-                &entry.data,
-            );
+            catalog.push(active.number, frame.place, entry.kind, &entry.data);
             self.stats.entry_bytes_written += entry.data.len() as u64;
         }
         if let Some(entry) = catalog.get_mut(active.number) {

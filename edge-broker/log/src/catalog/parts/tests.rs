@@ -72,8 +72,7 @@ impl World {
             data_bytes: data.len() as u32,
         };
         let number = *self.numbers.last().unwrap();
-        self.catalog
-            .push(number, place, 10, EntryKind::Normal, &data);
+        self.catalog.push(number, place, EntryKind::Normal, &data);
         self.sequence += 1;
     }
 
