@@ -1,5 +1,6 @@
 //! A disk whose syncs fail with EIO, one at a time and 200 times, under load: acks pause for less
-//! than 3 s, the process is not restarted, nothing acked is lost, not even to a power cut later.
+//! than 3 s, the process is not restarted, nothing acked is lost. A power cut after them is
+//! `power_cut`'s business.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
