@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::gateway::{Gateway, Setup};
+use crate::support::gateway::{Gateway, Setup, Stored};
 use crate::support::load::{self, Load, Plan, Report};
 use crate::support::shim::Shim;
 use crate::support::{proved, scratch, setting};
@@ -39,8 +39,13 @@ fn twenty_kills_under_load_lose_nothing() {
             ..plan()
         },
     );
+    let mut before: Vec<Stored> = Vec::new();
     for _ in 0..kills {
         load.wait_for(300 + fastrand::u64(..900), Duration::from_secs(30));
+        // Whoever has read a record finds it at the same offset ever after.
+        let log = gateway.log("mqtt");
+        assert_eq!(log.get(..before.len()), Some(&before[..]), "what was read");
+        before = log;
         gateway.kill9();
         gateway = setup.start();
         load.moved_to(gateway.mqtt());
