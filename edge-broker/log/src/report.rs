@@ -121,7 +121,7 @@ pub struct SliceInfo {
     pub sealed: bool,
     /// A sync of it failed: read only for ever.
     pub poisoned: bool,
-    /// Retention may take it: below the raft window and the newest checkpoint.
+    /// Retention may take it: below the raft window, and no start needs it.
     pub droppable: bool,
 }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use edge_log::sim::{Faults, MemDisk};
-use edge_log::{Checkpoint, HardState, PersistError, ReadError, Recovery, Store, StoreConfig};
+use edge_log::{
+    Checkpoint, Disk, HardState, PersistError, ReadError, Recovery, Store, StoreConfig,
+};
 use support::{one_batch, partition, small};
 
 fn open(disk: &MemDisk) -> (Store<MemDisk>, Recovery) {
@@ -630,6 +632,15 @@ fn nothing_is_dropped_before_the_names_found_at_the_start_are_durable() {
         let (index, term) = (60, 1);
         let saved = store.save_checkpoint(&Checkpoint { index, term, data });
         assert!(saved.is_err(), "its folder was not synced");
+        drop(store);
+        let disk = disk.restarted();
+        disk.fail_syncs(3);
+        let (mut store, _) = open(&disk);
+        // Its copy does no better.
+        while disk.list_files("checkpoint").unwrap().len() < 3 {
+            disk.fail_sync_nth(2);
+            store.maintain();
+        }
         drop(store);
         let disk = disk.restarted();
         disk.fail_syncs(3);

@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/lock               held while this process lives
 //! <dir>/identity           two slots, written in place
-//! <dir>/checkpoint/<index>
+//! <dir>/checkpoint/<index>, <index>b       the same twice
 //! <dir>/slices/<n>/        conf, db, blobs/, snap.*   sled's;  secret, index   ours
 //! <dir>/slices/<n>.dead    being removed
 //! <dir>/quarantine/<n>
