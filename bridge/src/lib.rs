@@ -86,14 +86,18 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
     }
     let hub = Arc::new(Hub::new(config, routes, site));
     create_topics(&hub).await;
-    let dispatcher = smol::spawn(dispatcher::run(hub.clone()));
+    let dispatcher = guarded(&hub, "dispatcher", dispatcher::run(hub.clone()));
     loading::load(&hub).await;
     let pre_auth = Arc::new(PreAuth::default());
     let (alive, all_gone) = smol::channel::bounded(1);
     let mut addresses = Vec::new();
     let mut doors = vec![
-        smol::spawn(keep_house(hub.clone())),
-        smol::spawn(loading::complete(hub.clone())),
+        guarded(&hub, "bridge's housekeeping", keep_house(hub.clone())),
+        guarded(
+            &hub,
+            "loading of retained messages",
+            loading::complete(hub.clone()),
+        ),
     ];
     for (socket, anonymous) in bound {
         let bind_error = |error| StartError::Bind {
@@ -107,10 +111,9 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
             resolved: None,
             error,
         })?;
-        let (hub, pre_auth, alive) = (hub.clone(), pre_auth.clone(), alive.clone());
-        doors.push(smol::spawn(listener::accept(
-            hub, pre_auth, listener, anonymous, alive,
-        )));
+        let (pre_auth, alive) = (pre_auth.clone(), alive.clone());
+        let accept = listener::accept(hub.clone(), pre_auth, listener, anonymous, alive);
+        doors.push(guarded(&hub, "MQTT listener", accept));
     }
     Ok(Bridge {
         hub,
@@ -120,6 +123,16 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
         all_gone,
         _dispatcher: dispatcher,
     })
+}
+
+/// A task whose end by a panic ends the gateway: half of one would look alive.
+fn guarded(
+    hub: &Hub,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> Task<()> {
+    let site = hub.site.clone();
+    smol::spawn(async move { site.guard(name, work).await })
 }
 
 /// Topics that the routes name are there from the start; one that cannot be is no reason not

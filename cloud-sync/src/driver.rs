@@ -10,7 +10,8 @@ mod work;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -26,7 +27,7 @@ use crate::{
     config::CentralConfig,
     connection::Dialer,
     control::ControlLink,
-    error::ConnectError,
+    error::{ConnectError, Stage},
     forwarder::{
         Forwarder,
         types::{
@@ -37,7 +38,7 @@ use crate::{
     mapping::TopicTemplate,
     meter::{Meter, wall_ms},
     packing::PackThread,
-    status::{CentralStatus, LinkStatus},
+    status::{CentralStatus, Failure, LinkStatus},
 };
 
 /// Brokers forget producers after a day by default; some are set to less.
@@ -86,9 +87,37 @@ pub(crate) struct Shared {
     started: Instant,
     configured: bool,
     link_bytes_max: u64,
+    /// What a part of the forwarder ended by, if one did by an error of its own.
+    ended: OnceLock<String>,
 }
 
 impl Shared {
+    /// Runs a part of the forwarder. A panic in it never resolves and is told in `status` from then
+    /// on; it does not end the gateway, because devices can do without central.
+    pub async fn guard(&self, name: &str, work: impl Future<Output = ()>) {
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            self.end(name);
+            smol::future::pending().await
+        }
+    }
+
+    /// A part of the forwarder is gone; the log has why.
+    pub fn end(&self, name: &str) {
+        let why = format!("the {name} ended by an error of its own");
+        log::error!("{why}");
+        self.ended.get_or_init(|| why);
+    }
+
+    fn failure(&self, of_link: Option<(&ConnectError, u64)>) -> Option<Failure> {
+        match self.ended.get() {
+            Some(why) => {
+                let error = ConnectError::new(Stage::Program, "forwarding", why);
+                Some(Failure::new(&error, 0))
+            }
+            None => of_link.map(|(error, tries)| Failure::new(error, tries)),
+        }
+    }
+
     fn now(&self) -> Ms {
         self.started.elapsed().as_millis() as Ms
     }
@@ -108,10 +137,10 @@ impl Shared {
         let now = self.now();
         let core = self.core();
         let (reachable, since_ms, failure) = core.reachability(now);
-        let failure = failure.map(|(error, tries)| crate::status::Failure::new(error, tries));
+        let failure = self.failure(failure);
         CentralStatus {
             configured: self.configured,
-            reachable,
+            reachable: reachable && self.ended.get().is_none(),
             since_ms,
             next_try_ms: failure.as_ref().and_then(|_| core.next_try_ms(now)),
             failure,
@@ -167,6 +196,7 @@ pub(crate) fn prepare(config: CentralConfig, site: Site) -> (Arc<Shared>, Sender
         started,
         configured: !config.bootstrap.is_empty(),
         link_bytes_max: (config.link_gb_per_month_max * 1e9) as u64,
+        ended: OnceLock::new(),
     });
     let (events, inbox) = bounded(EVENTS_MAX);
     let driver = Driver {
@@ -395,3 +425,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

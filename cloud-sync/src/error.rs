@@ -60,6 +60,8 @@ pub enum Stage {
     Broken,
     /// A request got no answer in time.
     Request,
+    /// The forwarder itself ended by an error.
+    Program,
 }
 
 /// Why central cannot be used just now.
@@ -111,6 +113,9 @@ impl ConnectError {
             Stage::Broken | Stage::Request => {
                 "check the uplink and the brokers; it is tried again by itself"
             }
+            Stage::Program => {
+                "start the gateway again: what waits is stored; the log says where it ended"
+            }
         }
     }
 
@@ -155,6 +160,7 @@ impl fmt::Display for ConnectError {
             Stage::Protocol => "not understood",
             Stage::Broken => "connection lost",
             Stage::Request => "no answer in time",
+            Stage::Program => "stopped",
         };
         write!(f, "{}: {what}: {}", self.address, self.reason)
     }

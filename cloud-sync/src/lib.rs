@@ -47,7 +47,8 @@ pub use crate::{
 pub fn start(config: CentralConfig, site: Site) -> CloudSync {
     let (shared, events, start) = driver::prepare(config, site);
     if shared.is_configured() {
-        smol::spawn(start.run()).detach();
+        let guarded = shared.clone();
+        smol::spawn(async move { guarded.guard("forwarder", start.run()).await }).detach();
     }
     CloudSync { shared, events }
 }

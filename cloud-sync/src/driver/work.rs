@@ -25,6 +25,8 @@ const LINK_REQUESTS_MAX: usize = 8;
 const LINK_TOLD_EVERY: Duration = Duration::from_secs(600);
 /// What a read says when packing is not possible.
 const NO_THREAD: &str = "the system gave no thread for packing";
+const THREAD_ENDED: &str =
+    "the packing thread ended by an error, see the log; start the gateway again";
 
 impl Driver {
     /// Does what the core asks for.
@@ -53,7 +55,9 @@ impl Driver {
     fn connect(&mut self, link: LinkId, host: String, port: u16) {
         let (requests, inbox) = bounded(LINK_REQUESTS_MAX);
         let (dialer, events) = (self.dialer.clone(), self.events.clone());
-        let task = smol::spawn(producer::run(dialer, link, (host, port), inbox, events));
+        let produce = producer::run(dialer, link, (host, port), inbox, events);
+        let shared = self.shared.clone();
+        let task = smol::spawn(async move { shared.guard("producer", produce).await });
         self.links.insert(
             link,
             Running {
@@ -126,6 +130,8 @@ impl Driver {
 
     fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.retain(|task| !task.is_finished());
+        let shared = self.shared.clone();
+        let work = async move { shared.guard("forwarder's task", work).await };
         self.tasks.push(smol::spawn(work));
     }
 
@@ -175,6 +181,6 @@ async fn read_and_pack(
     };
     match packer.pack(batches, request, packing).await {
         Some(packed) => ReadOutcome::Packed(packed),
-        None => ReadOutcome::Failed(NO_THREAD.into()),
+        None => ReadOutcome::Failed(THREAD_ENDED.into()),
     }
 }

@@ -6,6 +6,7 @@
 mod start;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -13,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use edge_log::{Disk, SledDisk, Store, TopicPartition};
 use kafka_wire::RecordBatch;
+use smol::future::FutureExt;
 
-use self::start::{boot, check, replay, report_of, spawn};
+use self::start::{boot, check, replay, report_of, spawn, text_of};
 use crate::append::AppendRequest;
 use crate::bell::{Bell, Listener};
 use crate::clock::Mend;
@@ -380,7 +382,21 @@ impl Site {
         shared.status()
     }
 
-    /// Resolves when a thread of the site ended by an error: the program should end with it.
+    /// Runs what the gateway cannot do without: a panic in it ends the site as one in its own
+    /// threads does, and never resolves.
+    pub async fn guard<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(done) => done,
+            Err(panic) => {
+                let why = text_of(panic.as_ref());
+                self.shared().fail(format!("the {name} ended: {why}"));
+                smol::future::pending().await
+            }
+        }
+    }
+
+    /// Resolves when a thread of the site, or what it guards, ended by an error: the program should
+    /// end with it.
     pub async fn failed(&self) -> String {
         let shared = self.shared();
         let mut life = shared.life_bell.listen();

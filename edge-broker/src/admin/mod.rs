@@ -194,19 +194,30 @@ pub async fn start(app: &Arc<App>, config: &crate::config::Admin) -> Result<Admi
     };
     // Set once: this is the only call.
     let _ = app.doors.set(doors.clone());
-    let mut tasks = vec![smol::spawn(sample_for_ever(app.clone()))];
-    tasks.push(smol::spawn(accept_commands(
-        app.clone(),
-        socket.listener()?,
-    )));
+    let commands = accept_commands(app.clone(), socket.listener()?);
+    let mut tasks = vec![
+        guarded(app, "sampling of figures", sample_for_ever(app.clone())),
+        guarded(app, "command door", commands),
+    ];
     for (_, listener) in listeners {
-        tasks.push(smol::spawn(accept_readers(app.clone(), listener)));
+        let accept = accept_readers(app.clone(), listener);
+        tasks.push(guarded(app, "http door", accept));
     }
     Ok(Admin {
         doors,
         tasks,
         socket,
     })
+}
+
+/// A task whose end by a panic ends the gateway: half of one would look alive.
+fn guarded(
+    app: &App,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> smol::Task<()> {
+    let site = app.site.clone();
+    smol::spawn(async move { site.guard(name, work).await })
 }
 
 async fn sample_for_ever(app: Arc<App>) {

@@ -4,7 +4,7 @@
 //! What a job does is in `jobs`; `upkeep` hands it over and collects its outcome.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::jobs::{self, Job, Outcome};
@@ -86,11 +86,26 @@ impl<D: Disk> Store<D> {
             return;
         };
         let outcome = match wait {
-            true => worker.done.recv().ok(),
-            false => worker.done.try_recv().ok(),
+            true => worker.done.recv().map_err(|_| TryRecvError::Disconnected),
+            false => worker.done.try_recv(),
         };
-        if let Some(outcome) = outcome {
-            self.note(outcome);
+        match outcome {
+            Ok(outcome) => self.note(outcome),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => self.follow_worker(),
+        }
+    }
+
+    /// The thread ended in the middle of a job, and nobody knows how far it came: the panic goes on
+    /// here, where it ends the store.
+    fn follow_worker(&mut self) {
+        self.upkeep.running = None;
+        let thread = self.upkeep.worker.take().and_then(|mut w| w.thread.take());
+        if let Some(Err(panic)) = thread.map(JoinHandle::join) {
+            std::panic::resume_unwind(panic);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

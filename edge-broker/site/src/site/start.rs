@@ -1,5 +1,6 @@
 //! From an opened store to running threads: what is checked, replayed and told before.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -132,6 +133,13 @@ impl Drop for StopStorage {
     }
 }
 
+/// What a panic said.
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("panic")
+}
+
 /// A thread whose panic is told, never silent.
 fn thread(
     name: &'static str,
@@ -141,12 +149,8 @@ fn thread(
     let shared = shared.clone();
     let body = move || {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            shared.fail(format!(
-                "the {name} thread ended: {}",
-                text.unwrap_or("panic")
-            ));
+            let why = text_of(panic.as_ref());
+            shared.fail(format!("the {name} thread ended: {why}"));
         }
     };
     let spawned = std::thread::Builder::new()
