@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use crate::error::StartError;
 
 /// Everything the door is told at its start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct BridgeConfig {
     /// Name of the site: what `{site}` stands for in templates.
     pub site_name: String,
@@ -17,8 +17,19 @@ pub struct BridgeConfig {
     pub mqtt: MqttConfig,
     /// The `[[route]]` sections in order; the built-in last one is added by the door.
     pub routes: Vec<RouteConfig>,
-    /// `log.repeat_s`: the same refusal of one client is said at most this often; 0 = 60.
+    /// `log.repeat_s`: the same refusal of one client is said at most this often; 0 = always.
     pub log_repeat_s: u64,
+}
+
+impl Default for BridgeConfig {
+    fn default() -> Self {
+        BridgeConfig {
+            site_name: String::new(),
+            mqtt: MqttConfig::default(),
+            routes: Vec::new(),
+            log_repeat_s: 60,
+        }
+    }
 }
 
 /// The `[mqtt]` section.

@@ -53,18 +53,13 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(config: BridgeConfig, routes: Routes, site: Site) -> Hub {
-        let repeat_s = if config.log_repeat_s == 0 {
-            60
-        } else {
-            config.log_repeat_s
-        };
         Hub {
             site,
             routes,
             retained: Mutex::default(),
             counters: Counters::default(),
             penalties: Mutex::new(Penalties::new(config.mqtt.hold_s_max * 1000)),
-            said: Mutex::new(SaidLately::new(repeat_s * 1000)),
+            said: Mutex::new(SaidLately::new(config.log_repeat_s * 1000)),
             subscriptions: RwLock::new(Trie::new()),
             subscriptions_version: AtomicU64::new(0),
             clients: Mutex::default(),

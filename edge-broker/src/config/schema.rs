@@ -3,7 +3,9 @@
 //! The check, the effective configuration and `configs/edge-broker.toml` are made from this table;
 //! a test keeps it equal to the defaults in the code of each package.
 
+use super::nearest::nearest;
 use super::units::{self, parse_address, parse_bytes};
+use crate::logger;
 
 /// A table of the file, or a list of tables (`[[route]]`).
 pub struct Section {
@@ -561,7 +563,7 @@ const LOG: &[Key] = &[
         "repeat_s",
         "60",
         Kind::Int(0, 86_400),
-        "the same refusal of one client at most this often",
+        "the same refusal of one client at most this often; 0 = always",
     ),
 ];
 
@@ -635,9 +637,7 @@ impl Kind {
                 bytes_of(value).is_some_and(|bytes| (least..=most).contains(&bytes))
             }
             (Kind::Addresses, toml::Value::Array(items)) => return addresses(items),
-            (Kind::Levels, toml::Value::Table(levels)) => levels
-                .values()
-                .all(|level| level.as_str().is_some_and(|level| LEVELS.contains(&level))),
+            (Kind::Levels, toml::Value::Table(table)) => return levels(table),
             _ => false,
         };
         if fits { Ok(()) } else { Err(wrong()) }
@@ -651,6 +651,24 @@ pub fn bytes_of(value: &toml::Value) -> Option<u64> {
         toml::Value::String(text) => parse_bytes(text),
         _ => None,
     }
+}
+
+/// A name that nothing logs under would be obeyed without a word.
+fn levels(table: &toml::Table) -> Result<(), String> {
+    for (module, level) in table {
+        if !level.as_str().is_some_and(|level| LEVELS.contains(&level)) {
+            return Err(format!("allowed: {}", Kind::Levels.allowed()));
+        }
+        if !logger::is_known(module) {
+            let known = logger::OURS.iter().chain(&logger::OTHERS).copied();
+            let near = nearest(module, known).map(|near| format!("; did you mean {near}?"));
+            let (ours, near) = (logger::OURS.join(", "), near.unwrap_or_default());
+            return Err(format!(
+                "no module {module} logs anything; ours: {ours}{near}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn site_name(name: &str) -> Result<(), String> {

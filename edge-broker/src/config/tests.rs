@@ -237,6 +237,18 @@ fn a_wrong_flag_is_named_as_a_flag() {
 }
 
 #[test]
+fn a_module_that_nothing_logs_under_is_refused() {
+    let refused = read("[log]\nmodules = { brigde = \"debug\" }\n").unwrap_err();
+    let said = refused.problems[0].to_string();
+    assert!(said.contains("no module brigde logs anything"), "{said}");
+    assert!(said.ends_with("did you mean bridge?"), "{said}");
+    for known in ["edge-site", "bridge::session", "rustls"] {
+        let text = format!("[log]\nmodules = {{ \"{known}\" = \"debug\" }}\n");
+        assert!(read(&text).is_ok(), "{known}");
+    }
+}
+
+#[test]
 fn the_effective_configuration_reads_back_as_itself() {
     let text = "[site]\nname = \"plant-north\"\n[log]\nmodules = { bridge = \"debug\" }\n\
                 [[route]]\nfilter = \"a/+\"\ntopic = \"a\"\n[[route]]\nfilter = \"b\"\n";

@@ -81,18 +81,35 @@ impl Levels {
     }
 }
 
+/// The modules of this program.
+pub const OURS: [&str; 6] = [
+    "edge_broker",
+    "edge_site",
+    "edge_log",
+    "kafka_wire",
+    "bridge",
+    "cloud_sync",
+];
+
+/// Other people's crates in it that log something.
+pub const OTHERS: [&str; 7] = [
+    "rumqttd", "hyper", "rustls", "sled", "raft", "polling", "async_io",
+];
+
 /// Other people's crates speak up for warnings only, unless `log.modules` names them.
 fn is_ours(target: &str) -> bool {
-    const OURS: [&str; 6] = [
-        "edge_broker",
-        "edge_site",
-        "edge_log",
-        "kafka_wire",
-        "bridge",
-        "cloud_sync",
-    ];
-    let first = target.split("::").next().unwrap_or(target);
-    OURS.contains(&first)
+    OURS.contains(&crate_of(target))
+}
+
+/// Whether anything logs under a name of `log.modules`.
+pub fn is_known(module: &str) -> bool {
+    let module = module.replace('-', "_");
+    let first = crate_of(&module);
+    OURS.contains(&first) || OTHERS.contains(&first)
+}
+
+fn crate_of(target: &str) -> &str {
+    target.split("::").next().unwrap_or(target)
 }
 
 /// The logger of this process.
