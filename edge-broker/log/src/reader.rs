@@ -193,11 +193,7 @@ impl<D: Disk> Reader<D> {
     }
 
     fn failed(&self, number: u64, error: DiskError) -> ReadError {
-        match error {
-            DiskError::Damaged(_) => self.shared.note_damage(number),
-            DiskError::Io(_) => self.shared.note_unreadable(number),
-            DiskError::Full | DiskError::Locked(_) => {}
-        }
+        self.shared.note_failed_read(number, &error);
         error.into()
     }
 

@@ -192,8 +192,17 @@ impl<D: Disk> Shared<D> {
         Ok(index)
     }
 
+    /// Notes that a slice failed who read it: in the end what can be read of it is copied.
+    pub fn note_failed_read(&self, number: u64, error: &DiskError) {
+        match error {
+            DiskError::Damaged(_) => self.note_damage(number),
+            DiskError::Io(_) => self.note_unreadable(number),
+            DiskError::Full | DiskError::Locked(_) => {}
+        }
+    }
+
     /// Notes that the disk could not read some of a slice: it may later, or never again.
-    pub fn note_unreadable(&self, number: u64) {
+    fn note_unreadable(&self, number: u64) {
         if let Some(entry) = self.catalog_mut().get_mut(number) {
             entry.failed_reads = entry.failed_reads.saturating_add(1);
         }

@@ -249,6 +249,28 @@ fn of_few_keys_little_is_left_and_the_newest_of_each_is_there() {
     );
 }
 
+/// Where no client ever read, each run failed at the same slice, and compaction never ended.
+#[test]
+fn a_sector_that_only_compaction_reads_costs_its_frame_and_ends_no_compaction() {
+    let mut world = World::new(config());
+    fill(&mut world, 400, 7);
+    world.settle();
+    let before = world.bytes();
+    let number = world.disk.slices()[1];
+    assert!(world.disk.spoil_value(number, 3));
+    let mut lost = Vec::new();
+    for _ in 0..3000 {
+        world.disk.advance_ms(1000);
+        lost.extend(world.store().maintain().lost);
+    }
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!(lost[0].first_index, lost[0].last_index, "{lost:?}");
+    assert!(!world.store().usage().compacting);
+    world.check("compacted around it");
+    let after = world.bytes();
+    assert!(after < before / 10, "{before} bytes became {after}");
+}
+
 #[test]
 fn records_without_a_key_and_other_partitions_stay() {
     let mut world = World::new(config());

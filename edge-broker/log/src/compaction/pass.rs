@@ -81,8 +81,8 @@ impl Pass {
             dead.map(drop)
         };
         let read = each_batch(shared, number, &to, &self.starts, &mut look);
-        if matches!(read, Err(DiskError::Damaged(_))) {
-            shared.note_damage(number);
+        if let Err(error) = &read {
+            shared.note_failed_read(number, error);
         }
         self.dead_bytes.insert(number, dead_bytes);
         read

@@ -179,6 +179,25 @@ impl MemDisk {
         true
     }
 
+    /// From now on the disk cannot read the n-th value of a slice, 0 being the first; false when
+    /// the slice has no such value.
+    pub fn spoil_value(&self, number: u64, nth: usize) -> bool {
+        let mut contents = self.lock();
+        let slice = contents.slices.get_mut(&number);
+        slice.is_some_and(|slice| {
+            let key = slice.values.keys().nth(nth).copied();
+            slice.spoiled.extend(key);
+            key.is_some()
+        })
+    }
+
+    /// Makes a slice one of which nothing can be read, or one that can be read again.
+    pub fn set_unreadable(&self, number: u64, unreadable: bool) {
+        if let Some(slice) = self.lock().slices.get_mut(&number) {
+            slice.unreadable = unreadable;
+        }
+    }
+
     /// Makes a slice one that cannot be removed or moved aside, or one that can again.
     pub fn pin_slice(&self, number: u64, pinned: bool) {
         if let Some(slice) = self.lock().slices.get_mut(&number) {

@@ -14,12 +14,19 @@ const PART_BITS: u32 = 20;
 impl ClosedSlice for MemClosed {
     fn find_values(
         &self,
-        _: Unreadable,
+        unreadable: Unreadable,
         found: &mut dyn FnMut(u64, &[u8]) -> usize,
     ) -> Result<(), DiskError> {
         let mut contents = self.0.disk.live()?;
         contents.stats.looked_through += 1;
-        for ((sequence, part), value) in &contents.slice(self.0.number)?.values {
+        let slice = contents.slice(self.0.number)?;
+        for (key @ (sequence, part), value) in &slice.values {
+            if !slice.can_read(*key) {
+                match unreadable {
+                    Unreadable::IsError => return Err(DiskError::Io("read failed".into())),
+                    Unreadable::IsZero => continue,
+                }
+            }
             found(sequence << PART_BITS | u64::from(*part), &value.bytes);
         }
         Ok(())
@@ -36,8 +43,12 @@ impl ClosedSlice for MemClosed {
             Unreadable::IsError => self.0.get(sequence, part)?,
             Unreadable::IsZero => {
                 let mut contents = self.0.disk.live()?;
-                let value = contents.slice(self.0.number)?.values.get(&(sequence, part));
-                value.map(|value| value.bytes.clone())
+                let slice = contents.slice(self.0.number)?;
+                let value = slice.values.get(&(sequence, part));
+                value.map(|value| match slice.can_read((sequence, part)) {
+                    true => value.bytes.clone(),
+                    false => vec![0; value.bytes.len()],
+                })
             }
         };
         let mut read = read.unwrap_or_default();

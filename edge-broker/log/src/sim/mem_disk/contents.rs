@@ -59,12 +59,21 @@ pub struct SliceData {
     pub pinned: bool,
     /// It cannot be opened.
     pub damaged: bool,
+    /// Values that the disk cannot read.
+    pub spoiled: BTreeSet<(u64, u32)>,
+    /// Nothing of it can be read.
+    pub unreadable: bool,
     /// A write was refused: no more are taken until it is opened again.
     pub full: bool,
     pub bytes: u64,
 }
 
 impl SliceData {
+    /// Whether a value can be read at all.
+    pub fn can_read(&self, key: (u64, u32)) -> bool {
+        !self.unreadable && !self.spoiled.contains(&key)
+    }
+
     /// Pending values become durable, or never will.
     fn settle(&mut self, durable: bool) {
         let values = &mut self.values;

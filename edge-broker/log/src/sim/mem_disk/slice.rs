@@ -61,6 +61,9 @@ impl Slice for MemSlice {
             return Err(DiskError::Io("read failed".into()));
         }
         let slice = contents.slices.get(&self.number);
+        if slice.is_some_and(|slice| !slice.can_read((sequence, part))) {
+            return Err(DiskError::Io("read failed".into()));
+        }
         let value = slice.and_then(|slice| slice.values.get(&(sequence, part)));
         Ok(value.map(|value| value.bytes.clone()))
     }
