@@ -197,6 +197,7 @@ impl RetainedIndex {
         if self.passed > end {
             return false;
         }
+        self.drop_cleared(found, end);
         for (topic, entry) in &found.entries {
             if let Some(Logged {
                 offset,
@@ -212,6 +213,30 @@ impl RetainedIndex {
         self.log_bytes = self.log_bytes.max(found.log_bytes);
         self.missing.clone_from(&found.missing);
         true
+    }
+
+    /// What it has that was cleared where nothing could be read before: `found` knows only what
+    /// is left.
+    fn drop_cleared(&mut self, found: &RetainedIndex, end: i64) {
+        let was_read = |offset| {
+            let is_missing = found.missing.iter().any(|range| range.contains(&offset));
+            offset < end && !is_missing
+        };
+        self.entries.retain(|topic, entry| {
+            // One that says it is cleared stays: the dispatcher may meet an older message.
+            let cleared = entry.logged.take_if(|logged| {
+                logged.is_message && was_read(logged.offset) && !found.entries.contains_key(topic)
+            });
+            let Some(cleared) = cleared else {
+                return true;
+            };
+            self.live -= 1;
+            self.live_bytes -= cleared.bytes;
+            if entry.pending.is_empty() {
+                self.index_bytes -= bytes_of(topic);
+            }
+            !entry.pending.is_empty()
+        });
     }
 
     /// A publish is about to be appended. `visible` at QoS 0: the message, or that it is cleared.

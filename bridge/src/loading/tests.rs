@@ -126,3 +126,17 @@ fn what_was_cleared_behind_what_was_missing_does_not_come_back_with_it() {
     assert_eq!(served.judge(&Bytes::from_static(b"a"), 5), Judgement::Live);
     assert!(served.missing().is_empty());
 }
+
+#[test]
+fn what_was_cleared_where_nothing_could_be_read_goes_when_it_can() {
+    let log = log(&[&["a", "b"], &["-a"], &["c"]]);
+    let is_damaged = Cell::new(true);
+    let bad = |batch: &RecordBatch| is_damaged.get() && batch.base_offset() == 2;
+    let mut served = index();
+    assert!(served.adopt(&walked(&log, bad), 4));
+    assert_eq!(has(&served, &["a", "b", "c"]), [true; 3]);
+    is_damaged.set(false);
+    assert!(served.adopt(&walked(&log, bad), 4));
+    assert_eq!(has(&served, &["a", "b", "c"]), [false, true, true]);
+    assert_eq!(served.judge(&Bytes::from_static(b"a"), 0), Judgement::Dead);
+}

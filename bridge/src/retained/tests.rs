@@ -292,3 +292,32 @@ fn nothing_is_compacted_away_that_the_index_does_not_know() {
     index.miss(0..1);
     assert!(!index.wants_compaction());
 }
+
+/// Such a message was served for ever, and compaction put it behind the record that clears it.
+#[test]
+fn what_is_found_to_be_cleared_goes_and_what_was_not_read_stays() {
+    let mut served = index(&[("a", true), ("b", true), ("c", true), ("d", true)]);
+    // Under way; known to its publisher only; and cleared before the dispatcher came to it.
+    served.begin(&topic("b"), 1, None);
+    for (name, offset, is_message) in [("e", 7, true), ("d", 6, false)] {
+        served.begin(&topic(name), 2, None);
+        served.end(&topic(name), 2, LOG, Some((offset, 100, is_message)));
+    }
+    let records = ["a", "b", "c", "d", "a", "b", "d"];
+    let records: Vec<_> = records.iter().enumerate().collect();
+    let records: Vec<_> = records.iter().map(|(at, name)| (**name, *at < 4)).collect();
+    let mut all_read = index(&records);
+    all_read.entries.remove(&topic("c"));
+    all_read.miss(2..3);
+    assert!(served.adopt(&all_read, 7));
+    assert_eq!(found(&served, "#"), ["c Logged(2)", "e Logged(7)"]);
+    assert_eq!((served.live, served.live_bytes), (2, 200));
+    let verdicts = ["a", "b"].map(|name| served.judge(&topic(name), 0));
+    assert_eq!(verdicts, [Judgement::Dead, Judgement::Wait]);
+    served.end(&topic("b"), 1, LOG, None);
+    served.apply(&topic("d"), 3, 100, true);
+    assert_eq!(found(&served, "#").len(), 2, "an older one came back");
+    served.apply(&topic("d"), 6, 100, false);
+    let bytes = served.entries.keys().map(bytes_of).sum::<usize>();
+    assert_eq!((served.entries.len(), served.index_bytes), (2, bytes));
+}
