@@ -171,7 +171,8 @@ fn deliver(hub: &Hub, first: Position, batch: &RecordBatch, retained: &Offsets) 
     }
 }
 
-/// A record of `_retained`: the second one of a publish, in the same frame as the first.
+/// A record of `_retained`: the second one of a publish, in the same frame as the first, or in one
+/// before it where a frame does not hold both.
 pub(crate) struct RetainedRecord {
     topic: Bytes,
     offset: i64,

@@ -160,7 +160,8 @@ impl HandedIn {
     async fn stored(mut self) -> Result<Published, TopicError> {
         let mut outcome = self.retained.settled().await;
         if let Some(ticket) = self.ticket {
-            outcome = ticket.await;
+            let stored = ticket.await;
+            outcome = outcome.and(stored);
         }
         Ok(Published {
             topic: self.topic,

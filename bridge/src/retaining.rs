@@ -2,8 +2,8 @@
 //! MQTT topic as the key, or nothing where it clears.
 //!
 //! Both records go into one append. Where they are more than a frame holds the second goes first,
-//! by itself: the publish is acknowledged by the first, which is committed after it. Who
-//! subscribes between the two gets such a message twice.
+//! by itself, and the publish is acknowledged when both are stored. Who subscribes between the two
+//! gets such a message twice.
 //!
 //! One that is too large to be kept clears, too: who subscribes later gets nothing rather than an
 //! older message. It is delivered and stored in its own topic all the same, so that a client does

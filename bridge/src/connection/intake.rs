@@ -225,10 +225,11 @@ impl Intake {
             .as_ref()
             .map_or(0, |(_, record)| stored_bytes(record));
         let class = class(&target, &publish, session.requests_under_way());
+        let mut apart = None;
         let (batch, retained) = match retained {
             Some(retained) if bytes + retained_bytes > FRAME_BYTES_MAX => {
                 let batch = self.new_batch(class, retained_bytes);
-                batch.number = Some(session.open_request());
+                apart = Some(*batch.number.insert(session.open_request()));
                 batch.push_retained(hub, session.client_id(), &publish, retained);
                 (self.new_batch(class, bytes), None)
             }
@@ -243,6 +244,9 @@ impl Intake {
                 });
                 let item = batch.request.items.len() as u32;
                 session.handle_stored(publish.pkid, publish.qos, number, item, place);
+                if let Some(other) = apart {
+                    session.handle_stored_apart(other);
+                }
             }
         }
         if is_qos0 {

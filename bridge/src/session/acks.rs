@@ -2,6 +2,7 @@
 //!
 //! One append carries many publishes, and a read may need more than one append (levels differ).
 //! Each publish stands in line with the number of its append; the head leaves once that is spent.
+//! A publish of two appends waits for both, and is refused with either.
 //!
 //! ```text
 //! line      p1→7  p2→7  p3→8  p4→7     appends  7: spent   8: waiting
@@ -54,6 +55,8 @@ struct Waiting {
     qos: QoS,
     item: u32,
     request: u64,
+    /// An append before it that has its other record.
+    other: Option<u64>,
     place: Option<Place>,
     refused: Option<Reason>,
 }
@@ -116,9 +119,20 @@ impl AckQueue {
             qos,
             item,
             request,
+            other: None,
             place,
             refused: None,
         });
+    }
+
+    /// The publish that was pushed last has a record in this append, too.
+    pub(super) fn push_other(&mut self, other: u64) {
+        if let Some(request) = self.request(other) {
+            request.waiting += 1;
+        }
+        if let Some(last) = self.line.back_mut() {
+            last.other = Some(other);
+        }
     }
 
     pub(super) fn push_refused(&mut self, pkid: u16, qos: QoS, reason: Reason) {
@@ -128,6 +142,7 @@ impl AckQueue {
             qos,
             item: 0,
             request: 0,
+            other: None,
             place: None,
             refused,
         });
@@ -148,9 +163,8 @@ impl AckQueue {
             self.line.pop_front();
             return Some(Spent::Refused { pkid, qos, reason });
         }
-        let at = head.request.checked_sub(self.first_request)? as usize;
-        let request = self.requests.get_mut(at)?;
-        let spent = match request.outcome.as_ref()? {
+        let numbers = [head.other, Some(head.request)];
+        let spent = match self.outcome_of(numbers.into_iter().flatten())? {
             Ok(appended) => Spent::Ack {
                 pkid,
                 qos,
@@ -158,10 +172,30 @@ impl AckQueue {
             },
             Err(refused) => said(pkid, qos, refused),
         };
-        request.waiting -= 1;
         self.line.pop_front();
+        for number in numbers.into_iter().flatten() {
+            if let Some(request) = self.request(number) {
+                request.waiting -= 1;
+            }
+        }
         self.forget_spent();
         Some(spent)
+    }
+
+    /// That of the last of these appends, or the first refusal; `None` = not known yet.
+    fn outcome_of(
+        &self,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Option<Result<&Appended, &Refused>> {
+        let mut appended = None;
+        for number in numbers {
+            let at = number.checked_sub(self.first_request)? as usize;
+            match self.requests.get(at)?.outcome.as_ref()? {
+                Ok(done) => appended = Some(Ok(done)),
+                Err(refused) => return Some(Err(refused)),
+            }
+        }
+        appended
     }
 
     fn request(&mut self, number: u64) -> Option<&mut Request> {

@@ -128,6 +128,12 @@ impl Session {
         self.acks.push(publish_id, qos, request, item, place);
     }
 
+    /// The publish that was stored last went into append number `other`, too: it is acknowledged
+    /// when both are where they should be.
+    pub(crate) fn handle_stored_apart(&mut self, other: u64) {
+        self.acks.push_other(other);
+    }
+
     /// Append number `request` came to its end: what is at the head of the line is acknowledged.
     pub(crate) fn handle_spent(
         &mut self,

@@ -95,6 +95,42 @@ fn an_append_of_qos_0_holds_nobody_up() {
     assert_eq!(session.requests_under_way(), 0);
 }
 
+/// The records of a large retained publish are more than one append takes.
+#[test]
+fn a_publish_of_two_appends_is_acknowledged_by_both_and_refused_by_either() {
+    let ack: &[u8] = &[0x40, 2, 0, 1];
+    let nack: &[u8] = &[0x40, 3, 0, 1, 0x97];
+    let cases = [
+        (done(), done(), ack),
+        (full(), done(), nack),
+        (done(), full(), nack),
+        (full(), Err(Refused::UnknownTopic), nack),
+    ];
+    for (first_outcome, second_outcome, expected) in cases {
+        for is_turned in [false, true] {
+            let mut session = session(Version::V5);
+            let (first, second) = (session.open_request(), session.open_request());
+            store(&mut session, 1, 1, second);
+            session.handle_stored_apart(first);
+            store(&mut session, 1, 2, second);
+            let mut outcomes = [
+                (first, first_outcome.clone()),
+                (second, second_outcome.clone()),
+            ];
+            if is_turned {
+                outcomes.reverse();
+            }
+            let mut replies = Vec::new();
+            for (request, outcome) in outcomes {
+                assert_eq!(session.handle_spent(0, request, outcome), None);
+                replies.extend(said(&mut session));
+            }
+            assert!(replies.starts_with(expected), "{replies:02x?}");
+            assert_eq!((session.in_line(), session.requests_under_way()), (0, 0));
+        }
+    }
+}
+
 #[test]
 fn full_is_a_code_in_mqtt_5() {
     let mut session = session(Version::V5);

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use edge_site::{LossCause, SiteConfig};
+use edge_site::{LossCause, Record, Refused, SiteConfig};
 
-use super::client::{Door, connect, frame, publish, text};
+use super::client::{Client, Door, connect, frame, publish, text};
 use crate::hub::lock;
 use crate::retained::Judgement;
 
@@ -149,6 +149,39 @@ fn a_publish_that_is_dropped_midway_does_not_keep_its_topic_from_compaction() {
     let waits = begin();
     drop(waits);
     assert_eq!(verdict(1), Judgement::Live);
+}
+
+/// Its two records are more than one append takes; here only the first of them is refused.
+#[test]
+fn a_large_retained_publish_without_its_retained_record_is_not_acknowledged() {
+    let door = narrow_door(4000);
+    let mut talker = door.client("talker");
+    let fill = |talker: &mut Client| {
+        talker.throw(0x33, "r", "the topic is there");
+        assert_eq!(talker.packet()[0], 0x40);
+        talker.throw(0x30, "a", "has all the room");
+        talker.expect_alive();
+    };
+    let delete = || smol::block_on(door.site.delete_topic("_retained")).unwrap();
+    let large = "x".repeat(600_000);
+    fill(&mut talker);
+    let doors = door.site.memory().doors().clone();
+    let mut client = door.client_v5("dev7");
+    client.send(&publish(5, 0x33, "a", 7, large.as_bytes()));
+    soon("it waits for room", || doors.bytes() > 600_000);
+    delete();
+    client.expect(&[0x40, 3, 0, 7, 0x87]);
+    // The same without a connection.
+    fill(&mut talker);
+    let mut publish = Box::pin(door.bridge.publish("a", large.into(), Vec::new(), true));
+    let first = smol::block_on(smol::future::poll_once(&mut publish));
+    assert!(first.is_none(), "it waits for room");
+    delete();
+    let refused = smol::block_on(publish).unwrap_err().to_string();
+    assert_eq!(refused, Refused::UnknownTopic.to_string());
+    let is_large = |record: &Record| record.value.as_ref().is_some_and(|v| v.len() > 500_000);
+    let large = || door.records("mqtt").into_iter().filter(is_large).count();
+    soon("the others were taken", || large() == 2);
 }
 
 pub(super) fn soon(what: &str, is_so: impl Fn() -> bool) {
