@@ -22,6 +22,14 @@ pub struct StoreConfig {
     pub compaction_keys_max: usize,
 }
 
+impl StoreConfig {
+    /// Room for appends below which more is made: before the last byte is used, so that appends
+    /// need not wait for it.
+    pub fn wanted_bytes(&self) -> u64 {
+        (2 * self.slice_bytes).min(self.bytes_max / 8)
+    }
+}
+
 impl Default for StoreConfig {
     fn default() -> StoreConfig {
         StoreConfig {

@@ -125,6 +125,28 @@ pub struct SliceInfo {
     pub droppable: bool,
 }
 
+/// With little room left a slice is rewritten for this share of dead bytes, in percent.
+const DEAD_PERCENT_PRESSED: u64 = 15;
+
+/// Whether the store gets rid of what is dead in a slice once there is less room than
+/// [`crate::StoreConfig::wanted_bytes`], by the bytes of its batches.
+pub(crate) fn is_worth_rewriting(live_bytes: u64, all_bytes: u64) -> bool {
+    let dead_bytes = all_bytes.saturating_sub(live_bytes);
+    live_bytes == 0 || dead_bytes * 100 >= all_bytes * DEAD_PERCENT_PRESSED
+}
+
+impl SliceInfo {
+    /// Bytes of its batches that the store frees by itself, with little room left, if so many of
+    /// them still lived: all that are dead, or none where they are too few to be worth it.
+    pub fn freed_bytes(&self, live_bytes: u64) -> u64 {
+        let all_bytes = self.partitions.iter().map(|span| span.bytes).sum();
+        match is_worth_rewriting(live_bytes, all_bytes) {
+            true => all_bytes.saturating_sub(live_bytes),
+            false => 0,
+        }
+    }
+}
+
 /// Durations of the last syncs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncTimes {

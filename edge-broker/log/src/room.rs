@@ -150,7 +150,7 @@ impl Room {
 }
 
 /// A slice's files take about this many times what is put into it.
-const FILE_BYTES_PER_BYTE: u64 = 2;
+pub const FILE_BYTES_PER_BYTE: u64 = 2;
 
 /// Gives the ballast up while the store is still opening.
 pub fn give_up_ballast_file<D: Disk>(disk: &D) -> Result<(), crate::DiskError> {

@@ -106,6 +106,26 @@ fn a_small_rewritten_slice_holds_up_no_later_one() {
     assert_eq!(world.maintain().rewritten, 0);
 }
 
+/// Slices that are not mostly dead once stayed whole, however full the store was.
+#[test]
+fn with_little_room_less_dead_slices_are_rewritten_too() {
+    let mut world = World::new(1500 << 10);
+    let wanted_bytes = (2 * small().slice_bytes).min((1500 << 10) / 8);
+    while world.store.append_bytes_left() >= wanted_bytes {
+        world.put(0, 4_000);
+        world.put(3, 8_000);
+    }
+    world.maintain();
+    world.save_checkpoint(world.index);
+    world.end_partition_0();
+    let done = world.maintain();
+    assert!(done.rewritten > 0, "{done:?}");
+    assert!(world.store.append_bytes_left() >= wanted_bytes);
+    // As much as is wanted, not more.
+    let slices = world.store.usage().slices;
+    assert!(slices.iter().any(|slice| slice.partitions.len() == 2));
+}
+
 /// The files of the newest checkpoint and of the one before, the newest first.
 fn checkpoints(disk: &MemDisk) -> Vec<String> {
     let mut names = disk.list_files("checkpoint").unwrap();

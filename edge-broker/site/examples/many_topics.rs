@@ -128,7 +128,7 @@ fn pieces(disk: &MemDisk, bytes_max: u64) {
     }
     timed("usage", || store.usage());
     let usage = store.usage();
-    for (what, reserve_bytes) in [("plan", 0), ("plan, full", 1 << 40)] {
+    for (what, wanted_bytes) in [("plan", 0), ("plan, full", 1 << 40)] {
         timed(what, || {
             plan(&Situation {
                 state: &state,
@@ -140,7 +140,7 @@ fn pieces(disk: &MemDisk, bytes_max: u64) {
                 },
                 when_full: WhenFull::DropOldest,
                 forwarding: true,
-                reserve_bytes,
+                wanted_bytes,
             })
         });
     }

@@ -40,7 +40,7 @@ pub struct Situation<'a> {
     /// Whether there is a central cluster: without one nobody misses what expires.
     pub forwarding: bool,
     /// Appendable bytes below which room is made.
-    pub reserve_bytes: u64,
+    pub wanted_bytes: u64,
 }
 
 /// What to do.
@@ -66,7 +66,7 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
     };
     planner.expire();
     let usage = situation.usage;
-    let lacks = |left_bytes| situation.reserve_bytes.saturating_sub(left_bytes);
+    let lacks = |left_bytes| situation.wanted_bytes.saturating_sub(left_bytes);
     let lacking = lacks(usage.append_bytes_left);
     if lacking > 0 || usage.filesystem_full {
         planner.plan.urgent = true;
@@ -163,12 +163,23 @@ impl<'a> Planner<'a> {
 
     /// Dead already, but still on disk: will be free without doing anything more.
     fn dead_bytes(&self) -> u64 {
-        let is_dead = |part: &Part<'_>| match self.lookup(part.span.partition) {
+        let droppable: Vec<_> = self.parts().filter(|part| part.slice.droppable).collect();
+        let slices = droppable.chunk_by(|a, b| a.slice.number == b.slice.number);
+        slices.map(|parts| self.freed_of(parts, |_| false)).sum()
+    }
+
+    fn is_dead(&self, part: &Part<'_>) -> bool {
+        match self.lookup(part.span.partition) {
             Some((_, marks)) => part.next_offset <= self.start(part.span.partition, marks),
             None => true,
-        };
-        let droppable = self.parts().filter(|part| part.slice.droppable);
-        droppable.filter(is_dead).map(|part| part.span.bytes).sum()
+        }
+    }
+
+    /// What the store frees of one slice by the plan so far, if some more of it went.
+    fn freed_of(&self, parts: &[Part<'_>], goes: impl Fn(&Part<'_>) -> bool) -> u64 {
+        let lives = |part: &&Part<'_>| !self.is_dead(part) && !goes(part);
+        let live = parts.iter().filter(lives).map(|part| part.span.bytes).sum();
+        parts.first().map_or(0, |part| part.slice.freed_bytes(live))
     }
 
     fn expire(&mut self) {
@@ -207,16 +218,17 @@ impl<'a> Planner<'a> {
     /// What central has goes before its time.
     fn take_forwarded(&mut self, lacking: u64) {
         self.take(lacking, |topic, marks, part| {
-            let history = topic.config.cleanup_policy.expires();
-            let has = topic.config.forward && part.next_offset <= marks.forwarded;
-            (has && history).then_some(None)
+            is_with_central(topic, marks, part).then_some(None)
         });
     }
 
     fn drop_oldest(&mut self, lacking: u64) {
         let when_full = self.situation.when_full;
         let compacting = self.situation.usage.compacting;
-        self.take(lacking, |topic, _, _| {
+        self.take(lacking, |topic, marks, part| {
+            if is_with_central(topic, marks, part) {
+                return Some(None);
+            }
             let drops = topic.config.when_full(when_full) == WhenFull::DropOldest;
             let policy = topic.config.cleanup_policy;
             // The gateway's own state kept as records (retained messages) is never "oldest".
@@ -226,6 +238,8 @@ impl<'a> Planner<'a> {
         });
     }
 
+    /// Takes what may go, slice by slice, as far as the store frees room by it: with too little of
+    /// a slice gone nothing would be gained.
     fn take(
         &mut self,
         lacking: u64,
@@ -236,21 +250,29 @@ impl<'a> Planner<'a> {
             if self.freed_bytes >= lacking && lacking > 0 {
                 return;
             }
-            for part in parts {
-                let tp = part.span.partition;
-                let Some((topic, marks)) = self.lookup(tp) else {
-                    continue;
-                };
-                if part.next_offset <= self.start(tp, marks) {
-                    continue;
-                }
-                if let Some(loss) = may(topic, marks, part) {
-                    self.move_to(tp, part.next_offset, loss);
-                    self.freed_bytes += part.span.bytes;
-                }
+            let loss = |part: &Part<'_>| {
+                let (topic, marks) = self.lookup(part.span.partition)?;
+                may(topic, marks, part)
+            };
+            let before = self.freed_of(parts, |_| false);
+            let after = self.freed_of(parts, |part| loss(part).is_some());
+            if after <= before {
+                continue;
             }
+            let going = parts.iter().filter(|part| !self.is_dead(part));
+            let going: Vec<_> = going.filter_map(|p| Some((p, loss(p)?))).collect();
+            for (part, loss) in going {
+                self.move_to(part.span.partition, part.next_offset, loss);
+            }
+            self.freed_bytes += after - before;
         }
     }
+}
+
+/// Central has it, and it is history, not state.
+fn is_with_central(topic: &TopicState, marks: &PartitionState, part: &Part<'_>) -> bool {
+    let history = topic.config.cleanup_policy.expires();
+    topic.config.forward && history && part.next_offset <= marks.forwarded
 }
 
 /// Offset below which more than the allowed bytes lie above.

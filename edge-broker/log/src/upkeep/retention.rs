@@ -10,6 +10,8 @@ use super::gone::take_out;
 use super::source;
 use crate::catalog::{Catalog, SliceEntry};
 use crate::jobs::Job;
+use crate::report::is_worth_rewriting;
+use crate::room::FILE_BYTES_PER_BYTE;
 use crate::{Disk, Store};
 
 /// Mostly dead slices are rewritten from this use of the store's limit on, in percent.
@@ -66,7 +68,8 @@ impl<D: Disk> Store<D> {
         spare
     }
 
-    /// Rewrites slices that are mostly dead, once the store is full enough for that.
+    /// Rewrites slices that are mostly dead, once the store is full enough for that, and less dead
+    /// ones when room runs short.
     pub(super) fn mostly_dead(&mut self) -> Option<Job> {
         let starts = Arc::clone(self.starts.as_ref()?);
         let full = self.room.bytes_used() * 100 / self.config.bytes_max.max(1);
@@ -74,7 +77,8 @@ impl<D: Disk> Store<D> {
             return None;
         }
         let catalog = self.shared.catalog();
-        let group = self.dead_neighbours(&catalog)?;
+        let group = self.dead_neighbours(&catalog);
+        let group = group.or_else(|| self.worth_rewriting(&catalog).map(|number| vec![number]))?;
         let sources = group
             .iter()
             .filter_map(|number| source(&catalog, *number))
@@ -112,6 +116,23 @@ impl<D: Disk> Store<D> {
             }
         }
         is_worth_it(&group).then(|| group.iter().map(|entry| entry.number).collect())
+    }
+
+    /// With little room left, the first slice of which enough is dead, though it is not mostly
+    /// dead, and for whose copy there is room.
+    fn worth_rewriting(&self, catalog: &Catalog) -> Option<u64> {
+        if self.append_bytes_left() >= self.config.wanted_bytes() {
+            return None;
+        }
+        let kept = self.kept_numbers(catalog);
+        let spare = self.spare_numbers(catalog);
+        let may = |entry: &&SliceEntry| {
+            let (live, all) = (entry.bytes.live, entry.bytes.all);
+            let free = spare.contains(&entry.number) && !kept.contains(&entry.number);
+            let fits = self.room.refuses(FILE_BYTES_PER_BYTE * live).is_none();
+            free && fits && all > 0 && entry.trusted() && is_worth_rewriting(live, all)
+        };
+        Some(catalog.slices().find(may)?.number)
     }
 
     /// Slices that retention may not touch: the newest ones that fit whole into raft's window, what

@@ -193,7 +193,7 @@ impl<T> SiteCore<T> {
             },
             when_full: self.config.site.when_full,
             forwarding: self.config.site.forwarding,
-            reserve_bytes: self.reserve_bytes(),
+            wanted_bytes: self.config.site.store.wanted_bytes(),
         });
         self.disk.full = planned.refuse;
         self.judge_room(now, &planned);
@@ -215,12 +215,6 @@ impl<T> SiteCore<T> {
             self.disk.compaction.clone_from(&to);
             self.out.push_back(Output::Compaction(to));
         }
-    }
-
-    /// Room is made before the last byte is used, so that appends need not wait for it.
-    fn reserve_bytes(&self) -> u64 {
-        let store = &self.config.site.store;
-        (2 * store.slice_bytes).min(store.bytes_max / 8)
     }
 
     fn follow_window(&mut self) {

@@ -106,7 +106,7 @@ fn planned(state: &State, usage: &Usage) -> Plan {
         now: at(NOW),
         when_full: WhenFull::DropOldest,
         forwarding: true,
-        reserve_bytes: 3000,
+        wanted_bytes: 3000,
     })
 }
 
@@ -190,6 +190,26 @@ fn what_is_dead_already_is_waited_for() {
     left(&mut usage, 1000);
     marks(&mut state, 1).start = 200;
     assert_eq!(planned(&state, &usage).moves, BTreeMap::new());
+}
+
+/// Dead bytes in slices that the store keeps for what lives in them make no room.
+#[test]
+fn a_little_that_is_dead_in_every_slice_is_no_room() {
+    let (mut state, mut usage) = world(&[3, 2, 1]);
+    for slice in &mut usage.slices {
+        slice.partitions[0].bytes = 100;
+    }
+    marks(&mut state, 1).start = 300;
+    left(&mut usage, 2800);
+    let plan = planned(&state, &usage);
+    let dropped = Some(&(100, Some(LossCause::StorageFull)));
+    assert_eq!(plan.moves.get(&tp(2)), dropped);
+    // Where that may not be dropped, nothing is given up for nothing either.
+    marks(&mut state, 1).start = 0;
+    config(&mut state, 2).when_full = TopicWhenFull::Refuse;
+    let plan = planned(&state, &usage);
+    assert_eq!(plan.moves, BTreeMap::new());
+    assert!(plan.refuse && !plan.makes_room);
 }
 
 #[test]
