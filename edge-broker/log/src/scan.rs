@@ -142,6 +142,11 @@ impl Scanned {
         self.header.is_none() && self.frames.is_empty() && self.last_sequence == 0
     }
 
+    /// Something of it could be read.
+    pub fn has_values(&self) -> bool {
+        !self.places.is_empty()
+    }
+
     /// Takes note of what lies at a place; answers how much of it is a whole value.
     fn find(&mut self, secret: Secret, place: u64, bytes: &[u8]) -> usize {
         let Some(head) = value::check_head(secret, bytes) else {

@@ -218,6 +218,13 @@ impl<D: Disk> Shared<D> {
         })
     }
 
+    /// Notes that nothing at all could be read: only when the disk is back its tries count.
+    pub fn start_over_reading(&self, number: u64) {
+        if let Some(entry) = self.catalog_mut().get_mut(number) {
+            entry.failed_copies = 0;
+        }
+    }
+
     /// Notes that a slice is damaged, so that it is salvaged.
     pub fn note_damage(&self, number: u64) {
         if let Some(entry) = self.catalog_mut().get_mut(number) {

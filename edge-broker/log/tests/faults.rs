@@ -905,3 +905,39 @@ fn a_frame_that_cannot_be_read_is_lost_by_name_in_the_end_and_nothing_else() {
         assert_eq!(all, (0..30).collect::<Vec<_>>());
     }
 }
+
+/// A device that was gone for ten minutes cost every slice that somebody read meanwhile.
+#[test]
+fn a_slice_of_which_nothing_can_be_read_waits_for_the_disk_to_come_back() {
+    for with_index in [true, false] {
+        let disk = MemDisk::new(7);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..31, 8000);
+        maintain(&mut store, &disk);
+        let number = store.usage().slices[1].number;
+        disk.set_unreadable(number, true);
+        for _ in 0..20 {
+            let read = store.reader().read(partition(0), 8, 1);
+            assert!(matches!(read, Err(ReadError::Disk(_))), "{read:?}");
+        }
+        if !with_index {
+            assert!(disk.damage_file(&format!("slices/{number}/index"), false));
+        }
+        let hour = |store: &mut Store<MemDisk>| {
+            for second in 0..3600 {
+                disk.advance_ms(1000);
+                let done = store.maintain();
+                assert!(done.lost.is_empty(), "{second}: {done:?}");
+            }
+        };
+        hour(&mut store);
+        assert!(disk.slices().contains(&number), "it is kept");
+        disk.set_unreadable(number, false);
+        hour(&mut store);
+        assert_eq!(
+            (disk.slices().contains(&number), disk.quarantined()),
+            (false, 0)
+        );
+        assert_eq!(offsets(&store, 0), (0..30).collect::<Vec<_>>());
+    }
+}

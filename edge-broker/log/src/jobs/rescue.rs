@@ -9,7 +9,7 @@ use crate::copy::{self, Plan};
 use crate::scan::{self, Scanned};
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex, Summary};
-use crate::{Disk, DiskError, LostRange, TopicPartition};
+use crate::{ClosedSlice, Disk, DiskError, LostRange, TopicPartition, Unreadable};
 
 /// Copies everything that can be read of a slice, frame by frame. What its index names and nobody
 /// finds is lost, exactly.
@@ -48,7 +48,8 @@ pub fn rescue<D: Disk>(
 
 /// Copies the frames that count and can be read, from the raw bytes: what an engine says of a slice
 /// that is not to be trusted is asked only for what is not found there, and only while it is open.
-/// A read that the disk fails ends this try, and in the end only the frame.
+/// A read that the disk fails ends this try, and in the end only the frame. While nothing at all
+/// can be read it may be all there once the disk is back, so nothing is given up.
 fn copy_readable<D: Disk>(
     shared: &Shared<D>,
     source: &Source,
@@ -59,13 +60,15 @@ fn copy_readable<D: Disk>(
         Err(DiskError::Io(_)) if shared.gives_up_reading(source.number) => Scanned::default(),
         scanned => scanned?,
     };
-    let sequences: Vec<u64> = match known {
-        Some(known) => known.frames.iter().map(|frame| frame.sequence).collect(),
-        None => {
-            let counting = scanned.counting_to(source.summary.last_sequence);
-            counting.iter().map(|frame| frame.sequence).collect()
-        }
-    };
+    let mut is_back = scanned.has_values();
+    if known.is_none()
+        && let Err(error) = look_through(shared, source.number)
+        && !(is_back && shared.gives_up_reading(source.number))
+    {
+        // What was not found may only be unreadable, and nobody knows what it is.
+        return Err(error);
+    }
+    let mut failed = None;
     let read = |sequence: u64| {
         let raw = scanned.read(&shared.disk, source.number, sequence);
         let found = raw.or_else(|_| {
@@ -74,16 +77,46 @@ fn copy_readable<D: Disk>(
         });
         match found {
             Err(DiskError::Damaged(_)) => None,
-            Err(DiskError::Io(_)) if shared.gives_up_reading(source.number) => None,
-            found => Some(found),
+            Err(error @ DiskError::Io(_)) if shared.gives_up_reading(source.number) => {
+                failed.get_or_insert(error);
+                None
+            }
+            found => {
+                is_back |= found.is_ok();
+                Some(found)
+            }
         }
     };
-    copy::write(
+    let copied = copy::write(
         &shared.disk,
         shared.secret,
         plan,
-        &mut sequences.into_iter().filter_map(read),
-    )
+        &mut wanted(source, known, &scanned).into_iter().filter_map(read),
+    )?;
+    match failed {
+        Some(error) if !is_back => {
+            shared.start_over_reading(source.number);
+            Err(error)
+        }
+        _ => Ok(copied),
+    }
+}
+
+/// The writes that count.
+fn wanted(source: &Source, known: Option<&SliceIndex>, scanned: &Scanned) -> Vec<u64> {
+    match known {
+        Some(known) => known.frames.iter().map(|frame| frame.sequence).collect(),
+        None => {
+            let counting = scanned.counting_to(source.summary.last_sequence);
+            counting.iter().map(|frame| frame.sequence).collect()
+        }
+    }
+}
+
+/// Whether the disk can read all of a slice, whatever is in it.
+fn look_through<D: Disk>(shared: &Shared<D>, number: u64) -> Result<(), DiskError> {
+    let slice = shared.disk.read_slice(number)?;
+    slice.find_values(Unreadable::IsError, &mut |_, _| 0)
 }
 
 fn lost_frames(number: u64, known: &SliceIndex, found: Option<&SliceIndex>) -> Option<LostRange> {
