@@ -130,22 +130,15 @@ pub fn save<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> Result<(), DiskError>
     remove_old(disk)
 }
 
-/// Writes a checkpoint that is there a second time.
-pub fn copy<D: Disk>(disk: &D, index: u64) -> Result<(), DiskError> {
-    let damaged = || DiskError::Damaged(format!("checkpoint {index} is damaged"));
-    let found = [name(index), copy_name(index)]
-        .into_iter()
-        .find_map(|name| {
-            let bytes = disk.read_file(&name, usize::MAX).ok()??;
-            decode(&bytes)?;
-            Some((name, bytes))
-        });
-    let (found, bytes) = found.ok_or_else(damaged)?;
-    let other = match found == name(index) {
-        true => copy_name(index),
-        false => name(index),
-    };
-    disk.replace_file(&other, &bytes)?;
+/// Writes a checkpoint that is there a second time, and the first one anew if that went bad. A
+/// second one that is there already may never have been synced.
+pub fn copy<D: Disk>(disk: &D, checkpoint: &Checkpoint) -> Result<(), DiskError> {
+    let (first, bytes) = (name(checkpoint.index), encode(checkpoint));
+    let found = disk.read_file(&first, usize::MAX).ok().flatten();
+    if found.as_ref() != Some(&bytes) {
+        disk.replace_file(&first, &bytes)?;
+    }
+    disk.replace_file(&copy_name(checkpoint.index), &bytes)?;
     remove_old(disk)
 }
 

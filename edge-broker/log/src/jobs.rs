@@ -54,7 +54,7 @@ pub enum Job {
     /// Writes a checkpoint.
     Checkpoint(Checkpoint),
     /// Writes the checkpoint that is there a second time.
-    CopyCheckpoint { index: u64 },
+    CopyCheckpoint(Checkpoint),
     /// Makes what was written to the identity file durable.
     SyncIdentity,
     /// Makes the names durable that an earlier process gave.
@@ -98,7 +98,7 @@ pub enum Outcome<D: Disk> {
         copied: Option<(u64, Box<Summary>)>,
     },
     Checkpoint {
-        index: u64,
+        checkpoint: Checkpoint,
         saved: Result<u64, DiskError>,
     },
     IdentitySynced {
@@ -142,7 +142,7 @@ impl Job {
             Job::Rescue { .. } => Kind::Rescue,
             Job::Rewrite { .. } => Kind::Rewrite,
             Job::Compact(_) | Job::SaveFile { .. } => Kind::Compact,
-            Job::Checkpoint(_) | Job::CopyCheckpoint { .. } => Kind::Checkpoint,
+            Job::Checkpoint(_) | Job::CopyCheckpoint(_) => Kind::Checkpoint,
             Job::SyncIdentity => Kind::SyncIdentity,
             Job::SyncNames => Kind::SyncNames,
         }
@@ -160,7 +160,7 @@ impl Job {
             Job::Compact(_) => "reading for compaction".into(),
             Job::SaveFile { name, .. } => format!("writing {name}"),
             Job::Checkpoint(_) => "writing a checkpoint".into(),
-            Job::CopyCheckpoint { .. } => "writing a checkpoint a second time".into(),
+            Job::CopyCheckpoint(_) => "writing a checkpoint a second time".into(),
             Job::SyncIdentity => "syncing the identity file".into(),
             Job::SyncNames => "syncing the folders".into(),
         }
@@ -200,8 +200,11 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
         }
         Job::Compact(_) => unreachable!("done above"),
         Job::Checkpoint(checkpoint) => Ok(save(shared, checkpoint)),
-        Job::CopyCheckpoint { index } => checkpoint::copy(&shared.disk, *index)
-            .map(|()| Outcome::CheckpointCopied { index: *index }),
+        Job::CopyCheckpoint(checkpoint) => {
+            let index = checkpoint.index;
+            let copied = checkpoint::copy(&shared.disk, checkpoint);
+            copied.map(|()| Outcome::CheckpointCopied { index })
+        }
         Job::SyncIdentity => Ok(sync_identity(shared)),
         Job::SyncNames => shared.disk.sync_names().map(|()| Outcome::NamesSynced),
     };
@@ -216,7 +219,7 @@ fn prepare<D: Disk>(shared: &Shared<D>, number: u64) -> Result<Outcome<D>, DiskE
 fn save<D: Disk>(shared: &Shared<D>, checkpoint: &Checkpoint) -> Outcome<D> {
     let saved = checkpoint::save(&shared.disk, checkpoint);
     Outcome::Checkpoint {
-        index: checkpoint.index,
+        checkpoint: checkpoint.clone(),
         saved: saved.map(|()| checkpoint.data.len() as u64),
     }
 }

@@ -45,6 +45,9 @@ pub struct Store<D: Disk> {
     /// Where a start would go on from, were the newest checkpoint file damaged: what comes behind
     /// is kept.
     pub(crate) covered_index: u64,
+    /// The newest checkpoint, until its second file is on the disk: should the first turn out to be
+    /// damaged, nobody else has it.
+    pub(crate) uncovered: Option<Checkpoint>,
     /// What an earlier process named last is durable, the checkpoint among it.
     pub(crate) names_synced: bool,
     pub(crate) starts: Option<Arc<BTreeMap<TopicPartition, i64>>>,
@@ -73,7 +76,7 @@ pub(crate) struct Start<D: Disk> {
     pub next_number: u64,
     pub next_sequence: u64,
     pub durable: Mark,
-    pub checkpoint_index: u64,
+    pub checkpoint: Option<Checkpoint>,
     pub covered_index: u64,
     pub names_synced: bool,
 }
@@ -90,6 +93,8 @@ impl<D: Disk> Store<D> {
             catalog,
             active,
             held,
+            checkpoint,
+            covered_index,
             ..
         } = start;
         let room = Room::new(&disk, &config);
@@ -112,8 +117,9 @@ impl<D: Disk> Store<D> {
             next_number: start.next_number,
             next_sequence: start.next_sequence,
             durable: start.durable,
-            checkpoint_index: start.checkpoint_index,
-            covered_index: start.covered_index,
+            checkpoint_index: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index),
+            covered_index,
+            uncovered: checkpoint.filter(|checkpoint| checkpoint.index > covered_index),
             names_synced: start.names_synced,
             starts: None,
             stats: Stats::default(),
@@ -136,7 +142,7 @@ impl<D: Disk> Store<D> {
             saved = checkpoint::save(&self.shared.disk, checkpoint);
         }
         let saved = saved.map(|()| checkpoint.data.len() as u64);
-        self.note_checkpoint(checkpoint.index, saved)
+        self.note_checkpoint(checkpoint.clone(), saved)
     }
 
     /// The same beside the appends, which would wait for two syncs otherwise:
@@ -148,7 +154,7 @@ impl<D: Disk> Store<D> {
 
     pub(crate) fn note_checkpoint(
         &mut self,
-        index: u64,
+        checkpoint: Checkpoint,
         saved: Result<u64, DiskError>,
     ) -> Result<(), PersistError> {
         if saved == Err(DiskError::Full) {
@@ -157,7 +163,11 @@ impl<D: Disk> Store<D> {
         }
         // Appends go on meanwhile, so their pause is left alone.
         let bytes = saved.map_err(|error| self.told(&error, CHECKPOINT_RETRY_MS))?;
-        self.checkpoint_index = self.checkpoint_index.max(index);
+        let index = checkpoint.index;
+        if index >= self.checkpoint_index {
+            self.checkpoint_index = index;
+            self.uncovered = Some(checkpoint).filter(|_| index > self.covered_index);
+        }
         self.room.grow(bytes);
         self.upkeep.look_again();
         let mut catalog = self.shared.catalog_mut();

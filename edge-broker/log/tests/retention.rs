@@ -191,6 +191,42 @@ fn nothing_is_dropped_that_a_start_from_the_second_checkpoint_needs() {
     assert_eq!(entries.len(), 30);
 }
 
+/// The copy was made from the file alone: with that damaged nothing was dropped any more before
+/// the next checkpoint, and a full store never has one.
+#[test]
+fn a_checkpoint_whose_file_goes_bad_before_it_is_copied_is_written_again() {
+    for (flip, later, restarted) in [
+        (true, false, false),
+        (false, true, false),
+        (true, false, true),
+    ] {
+        let mut world = trimmed();
+        if later {
+            let data = Bytes::from_static(b"state");
+            let (index, term) = (60, 1);
+            let checkpoint = Checkpoint { index, term, data };
+            world.store.save_checkpoint_later(checkpoint);
+            world.store.maintain();
+        }
+        if restarted {
+            drop(world.store);
+            world.disk = world.disk.restarted();
+            (world.store, _) = Store::open(world.disk.clone(), small()).unwrap();
+            let starts = BTreeMap::from([(partition(0), 55)]);
+            world.store.set_starts(&starts);
+        }
+        assert!(world.disk.damage_file(&checkpoints(&world.disk)[0], flip));
+        let done = world.maintain();
+        assert!(done.dropped > 5, "{done:?}");
+        drop(world.store);
+        let disk = world.disk.restarted();
+        let names = checkpoints(&disk);
+        assert!(disk.damage_file(&names[0], true), "{names:?}");
+        let (_, recovery) = Store::open(disk, small()).unwrap();
+        assert_eq!(recovery.checkpoint.map(|c| c.index), Some(60));
+    }
+}
+
 fn damage_checkpoints(disk: &MemDisk, count: usize) {
     for name in checkpoints(disk).iter().take(count) {
         assert!(disk.damage_file(name, true));

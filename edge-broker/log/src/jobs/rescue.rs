@@ -137,12 +137,8 @@ fn lost_frames(number: u64, known: &SliceIndex, found: Option<&SliceIndex>) -> O
     for (partition, batches) in &known.partitions {
         let lost = batches.iter().filter(|batch| gone[batch.frame as usize]);
         for batch in lost {
-            join(
-                &mut partitions,
-                *partition,
-                batch.base_offset,
-                batch.next_offset() - 1,
-            );
+            let last = batch.next_offset() - 1;
+            join(&mut partitions, *partition, batch.base_offset, last);
         }
     }
     Some(LostRange {

@@ -148,7 +148,7 @@ impl<D: Disk> Recovering<D> {
             next_number: built.next_number,
             next_sequence: self.highest + 1,
             durable: identity.mark,
-            checkpoint_index: self.checkpoint.map_or(0, |checkpoint| checkpoint.index),
+            checkpoint: self.checkpoint,
             covered_index: self.covered_index,
             names_synced: self.names_synced,
         };

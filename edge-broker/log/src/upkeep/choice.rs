@@ -26,10 +26,10 @@ impl<D: Disk> Store<D> {
                 number: self.take_number(),
             });
         }
-        let uncovered = self.covered_index < self.checkpoint_index;
-        if uncovered && self.upkeep.may(Kind::Checkpoint, now_ms) {
-            let index = self.checkpoint_index;
-            return Some(Job::CopyCheckpoint { index });
+        if let Some(checkpoint) = &self.uncovered
+            && self.upkeep.may(Kind::Checkpoint, now_ms)
+        {
+            return Some(Job::CopyCheckpoint(checkpoint.clone()));
         }
         if !self.names_synced && self.upkeep.may(Kind::SyncNames, now_ms) {
             return Some(Job::SyncNames);
@@ -115,7 +115,7 @@ impl<D: Disk> Store<D> {
     pub(crate) fn is_closing(&self, catalog: &Catalog) -> bool {
         let upkeep = &self.upkeep;
         let works = upkeep.running.is_some() || upkeep.stale || !upkeep.gone.is_empty();
-        let covers = self.covered_index < self.checkpoint_index;
+        let covers = self.uncovered.is_some();
         works || covers || catalog.slices().any(|entry| self.to_seal(entry))
     }
 

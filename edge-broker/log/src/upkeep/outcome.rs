@@ -13,8 +13,9 @@ impl<D: Disk> Store<D> {
         let kind = self.upkeep.running.take();
         match outcome {
             // These two have their own ways to be tried again.
-            Outcome::Checkpoint { index, saved } => {
-                let saved = self.note_checkpoint(index, saved);
+            Outcome::Checkpoint { checkpoint, saved } => {
+                let index = checkpoint.index;
+                let saved = self.note_checkpoint(checkpoint, saved);
                 self.upkeep.report.checkpoints.push((index, saved));
             }
             Outcome::IdentitySynced { synced, took_us } => {
@@ -53,6 +54,8 @@ impl<D: Disk> Store<D> {
             Outcome::Compacted(pass) => self.upkeep.compacting.take_back(pass),
             Outcome::CheckpointCopied { index } => {
                 self.covered_index = index;
+                self.uncovered
+                    .take_if(|checkpoint| checkpoint.index <= index);
                 self.upkeep.stale = true;
             }
             Outcome::NamesSynced => self.names_synced = true,
@@ -127,7 +130,7 @@ impl<D: Disk> Store<D> {
             }
             Job::Prepare { .. }
             | Job::Checkpoint(_)
-            | Job::CopyCheckpoint { .. }
+            | Job::CopyCheckpoint(_)
             | Job::SyncIdentity
             | Job::SyncNames
             | Job::SaveFile { .. } => {}
