@@ -148,8 +148,12 @@ fn remove_old<D: Disk>(disk: &D) -> Result<(), DiskError> {
     old.try_for_each(|name| disk.remove_file(name))
 }
 
-/// Removes all of them, when they are of no use any more.
-pub fn remove_all<D: Disk>(disk: &D) -> Result<(), DiskError> {
+/// Moves all of them aside, when none can be read: perhaps somebody else can, and nothing else
+/// names the topics. Returns where to.
+pub fn quarantine_all<D: Disk>(disk: &D) -> Result<Vec<String>, DiskError> {
     let names = names(disk)?;
-    names.iter().try_for_each(|name| disk.remove_file(name))
+    names
+        .iter()
+        .map(|name| disk.quarantine_file(name))
+        .collect()
 }

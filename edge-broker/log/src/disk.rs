@@ -33,6 +33,8 @@ pub trait Disk: Send + Sync + Sized + 'static {
     fn remove_slice(&self, number: u64) -> Result<(), DiskError>;
     /// Moves a slice aside, likewise; returns where to.
     fn quarantine_slice(&self, number: u64) -> Result<String, DiskError>;
+    /// Moves a plain file there, likewise.
+    fn quarantine_file(&self, name: &str) -> Result<String, DiskError>;
 
     /// Reads a plain file, at most its first `bytes_max` bytes.
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError>;

@@ -28,7 +28,7 @@ pub struct Recovery {
     pub terms: Vec<(u64, u64)>,
     /// What was durable and is gone.
     pub lost: Vec<LostRange>,
-    /// Folders of damaged slices that were moved aside, after salvage.
+    /// Folders of damaged slices that were moved aside, after salvage, and checkpoints with them.
     pub quarantined: Vec<String>,
     /// The store was closed in order.
     pub clean: bool,

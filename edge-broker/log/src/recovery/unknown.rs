@@ -3,8 +3,8 @@
 //! Each is there twice and retention follows the second, so it takes two damaged files to come
 //! here. With the one before them a start goes on and names the entries between. With none, and a
 //! log that was trimmed, nobody knows which topics there are: retention would take every record for
-//! one of a deleted topic. So all slices go to quarantine, for whoever can tell, and the log begins
-//! anew. Called by the opening of a store.
+//! one of a deleted topic. So all slices go to quarantine, and the checkpoints with them, for
+//! whoever can tell, and the log begins anew. Called by the opening of a store.
 
 use super::Recovering;
 use super::inventory::Unwanted;
@@ -25,7 +25,7 @@ pub fn begins_at_first(pieces: &[Piece]) -> bool {
         .any(|first| first == 1)
 }
 
-/// Moves all slices aside, and then the checkpoints that are of no use.
+/// Moves all slices aside, and then the checkpoints.
 pub fn put_aside<D: Disk>(
     disk: &D,
     pieces: &mut Vec<Piece>,
@@ -40,10 +40,11 @@ pub fn put_aside<D: Disk>(
         }
     }
     // Not before: with slices and without these a start would take the records for dead ones.
-    if unwanted.to_quarantine.is_empty()
-        && let Err(error) = checkpoint::remove_all(disk)
-    {
-        log::error!("damaged checkpoints are not removed yet: {error}");
+    if unwanted.to_quarantine.is_empty() {
+        match checkpoint::quarantine_all(disk) {
+            Ok(names) => moved.extend(names),
+            Err(error) => log::error!("checkpoints are not moved aside yet: {error}"),
+        }
     }
     let lost = LostRange {
         first_index: 1.min(last_index),

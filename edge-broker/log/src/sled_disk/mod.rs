@@ -6,7 +6,7 @@
 //! <dir>/checkpoint/<index>, <index>b       the same twice
 //! <dir>/slices/<n>/        conf, db, blobs/, snap.*   sled's;  secret, index   ours
 //! <dir>/slices/<n>.dead    being removed
-//! <dir>/quarantine/<n>
+//! <dir>/quarantine/<n>, checkpoint-<index>
 //! ```
 //! What sled 0.34.7 needs to be safe is in `slice.rs`, each rule where it applies.
 
@@ -80,6 +80,26 @@ impl SledDisk {
     fn slice_dir(&self, number: u64) -> PathBuf {
         self.dir.join("slices").join(number.to_string())
     }
+
+    /// Moves a file or folder to quarantine; returns its name there.
+    fn move_aside(&self, from: &Path, what: &str) -> Result<String, DiskError> {
+        let mut name = quarantine_name(what, 0);
+        let mut already = name.clone();
+        for copy in 1.. {
+            if !self.dir.join(&name).exists() {
+                break;
+            }
+            already = std::mem::replace(&mut name, quarantine_name(what, copy));
+        }
+        match fs::rename(from, self.dir.join(&name)) {
+            // An earlier try came as far as here.
+            Err(error) if error.kind() == ErrorKind::NotFound => name = already,
+            renamed => renamed.map_err(io_error("quarantine", from))?,
+        }
+        files::sync_folder(&self.dir.join("quarantine"))?;
+        from.parent().map_or(Ok(()), files::sync_folder)?;
+        Ok(name)
+    }
 }
 
 /// Renames a folder; what an earlier one left under the new name goes.
@@ -92,11 +112,11 @@ fn rename_over(from: &Path, to: &Path) -> std::io::Result<()> {
     })
 }
 
-/// Where a slice goes in quarantine; a start may give the number of one there to a new slice.
-fn quarantine_name(number: u64, copy: u32) -> String {
+/// Where something goes in quarantine; a start may give the number of a slice there to a new one.
+fn quarantine_name(what: &str, copy: u32) -> String {
     match copy {
-        0 => format!("quarantine/{number}"),
-        copy => format!("quarantine/{number}.{copy}"),
+        0 => format!("quarantine/{what}"),
+        copy => format!("quarantine/{what}.{copy}"),
     }
 }
 
@@ -186,23 +206,11 @@ impl Disk for SledDisk {
     }
 
     fn quarantine_slice(&self, number: u64) -> Result<String, DiskError> {
-        let from = self.slice_dir(number);
-        let mut name = quarantine_name(number, 0);
-        let mut already = name.clone();
-        for copy in 1.. {
-            if !self.dir.join(&name).exists() {
-                break;
-            }
-            already = std::mem::replace(&mut name, quarantine_name(number, copy));
-        }
-        match fs::rename(&from, self.dir.join(&name)) {
-            // An earlier try came as far as here.
-            Err(error) if error.kind() == ErrorKind::NotFound => name = already,
-            renamed => renamed.map_err(io_error("quarantine", &from))?,
-        }
-        files::sync_folder(&self.dir.join("quarantine"))?;
-        files::sync_folder(&self.dir.join("slices"))?;
-        Ok(name)
+        self.move_aside(&self.slice_dir(number), &number.to_string())
+    }
+
+    fn quarantine_file(&self, name: &str) -> Result<String, DiskError> {
+        self.move_aside(&self.dir.join(name), &name.replace('/', "-"))
     }
 
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {

@@ -205,6 +205,19 @@ fn a_slice_that_is_in_quarantine_already_stays_there_under_its_name() {
 }
 
 #[test]
+fn a_file_that_is_in_quarantine_already_stays_there_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SledDisk::open(dir.path(), &config()).unwrap();
+    for name in ["quarantine/checkpoint-1", "quarantine/checkpoint-1.1"] {
+        disk.replace_file("checkpoint/1", name.as_bytes()).unwrap();
+        assert_eq!(disk.quarantine_file("checkpoint/1").unwrap(), name);
+        let aside = disk.read_file(name, usize::MAX).unwrap();
+        assert_eq!(aside.as_deref(), Some(name.as_bytes()));
+        assert_eq!(disk.list_files("checkpoint").unwrap(), [""; 0]);
+    }
+}
+
+#[test]
 fn torn_conf_and_half_snapshots_do_not_hinder_opening() {
     let conf = fs::read({
         let dir = tempfile::tempdir().unwrap();

@@ -273,7 +273,7 @@ impl<T> SiteCore<T> {
             self.clear("storage.filling");
         }
         if self.disk.usage.quarantined > 0 {
-            let text = format!("damaged slices put aside: {}", self.disk.usage.quarantined);
+            let text = format!("damaged files put aside: {}", self.disk.usage.quarantined);
             self.raise(now, "storage.quarantined", text, QUARANTINED_FIX);
         } else {
             self.clear("storage.quarantined");

@@ -117,6 +117,19 @@ impl Disk for MemDisk {
         Ok(name)
     }
 
+    fn quarantine_file(&self, name: &str) -> Result<String, DiskError> {
+        let mut contents = self.live()?;
+        contents.step()?;
+        let aside = format!("quarantine/{}", name.replace('/', "-"));
+        if let Some(file) = contents.files.remove(name) {
+            contents.files.insert(aside.clone(), file);
+        }
+        match contents.sync_outcome()? {
+            SyncOutcome::Fails => Err(sync_failed("the quarantine")),
+            SyncOutcome::Works | SyncOutcome::Lies => Ok(aside),
+        }
+    }
+
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
         let contents = self.live()?;
         let file = contents.files.get(name);
