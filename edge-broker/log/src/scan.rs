@@ -119,6 +119,18 @@ pub struct Meta {
     pub crc: u32,
 }
 
+impl Meta {
+    /// A frame whose data cannot be read.
+    pub fn without_data(&self) -> Found {
+        Found {
+            sequence: self.sequence,
+            envelope: self.envelope,
+            crc: self.crc,
+            data: Vec::new(),
+        }
+    }
+}
+
 /// A slice, looked through without opening it.
 #[derive(Debug, Default)]
 pub struct Scanned {
@@ -171,6 +183,12 @@ impl Scanned {
         let stored = value::read_frame(&self.salvage(slice), sequence)?;
         let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
         Ok(Found::new(sequence, stored.ok_or_else(gone)?))
+    }
+
+    /// The frames of these writes, which are in order.
+    pub fn among<'a>(&'a self, sequences: &'a [u64]) -> impl Iterator<Item = &'a Meta> {
+        let frames = self.frames.iter();
+        frames.filter(|frame| sequences.binary_search(&frame.sequence).is_ok())
     }
 
     /// Where a value lies.

@@ -257,7 +257,7 @@ fn a_sector_that_only_compaction_reads_costs_its_frame_and_ends_no_compaction() 
     world.settle();
     let before = world.bytes();
     let number = world.disk.slices()[1];
-    assert!(world.disk.spoil_value(number, 3));
+    assert!(world.disk.spoil_value(number, 3, 0));
     let mut lost = Vec::new();
     for _ in 0..3000 {
         world.disk.advance_ms(1000);

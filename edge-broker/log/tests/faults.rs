@@ -941,3 +941,35 @@ fn a_slice_of_which_nothing_can_be_read_waits_for_the_disk_to_come_back() {
         assert_eq!(offsets(&store, 0), (0..30).collect::<Vec<_>>());
     }
 }
+
+/// It was neither copied nor named, and where the copy had to wait all behind it went with it.
+#[test]
+fn a_frame_that_goes_bad_while_its_slice_is_salvaged_is_named_and_alone() {
+    // Looking the slice through reads each value twice, the copy once, listing it once.
+    for (reads, copy_fails) in [(2, false), (2, true), (3, true)] {
+        let disk = MemDisk::new(7);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..9, 100);
+        append(&mut store, 9..10, 70_000);
+        drop(store);
+        let disk = disk.restarted();
+        let number = disk.slices()[0];
+        assert!(disk.spoil_value(number, 3, 0) && disk.spoil_value(number, 5, reads));
+        disk.set_faults(Faults {
+            sync_fails_one_in: u32::from(copy_fails),
+            ..Faults::default()
+        });
+        let (mut store, recovery) = open(&disk);
+        disk.set_faults(Faults::default());
+        let mut lost = recovery.lost;
+        for _ in 0..1200 {
+            disk.advance_ms(1000);
+            lost.extend(store.maintain().lost);
+        }
+        let mut indexes: Vec<(u64, u64)> = Vec::new();
+        indexes.extend(lost.iter().map(|lost| (lost.first_index, lost.last_index)));
+        assert_eq!(indexes, [(3, 3), (5, 5)], "{reads} {copy_fails}: {lost:?}");
+        assert_eq!(offsets(&store, 0), [0, 1, 3, 5, 6, 7, 8], "{reads}");
+        assert!(!disk.slices().contains(&number));
+    }
+}

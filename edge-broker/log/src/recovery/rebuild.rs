@@ -14,12 +14,12 @@ use super::piece::{Content, Piece};
 use crate::catalog::Catalog;
 use crate::copy::{self, Plan};
 use crate::opened::Written;
-use crate::scan::Found;
+use crate::scan::{Found, Meta};
 use crate::secret::Secret;
 use crate::slice_index::{self, SliceIndex, Summary};
 use crate::store::{Active, Leftover};
 use crate::value::Values;
-use crate::{Disk, DiskError, Slice};
+use crate::{Disk, DiskError, LostRange, Slice};
 
 impl<D: Disk> Recovering<D> {
     /// Takes all slices in; the newest is gone on with, unless a tail is to be copied first, or a
@@ -131,23 +131,28 @@ impl<D: Disk> Recovering<D> {
         else {
             return;
         };
-        let disk = &self.disk;
-        let mut read = Vec::new();
-        for sequence in accepted {
-            read.extend(scanned.read(disk, piece.number, *sequence));
+        let (mut read, mut lost) = (Vec::new(), Vec::new());
+        for frame in scanned.among(accepted) {
+            match scanned.read(&self.disk, piece.number, frame.sequence) {
+                Ok(found) => read.push(found),
+                Err(error) => lost.push(gone(frame, &error)),
+            }
         }
-        self.copy(built, piece, file_bytes, &mut read.into_iter().map(Ok));
+        if self.copy(built, piece, file_bytes, &mut read.into_iter().map(Ok)) {
+            self.lost.extend(lost);
+        }
     }
 
+    /// Whether the copy is made; otherwise upkeep tries it again.
     fn copy(
         &mut self,
         built: &mut Built<D>,
         piece: &Piece,
         file_bytes: u64,
         frames: &mut dyn Iterator<Item = Result<Found, DiskError>>,
-    ) {
+    ) -> bool {
         let Some(plan) = salvage_plan(piece, built.next_number) else {
-            return;
+            return false;
         };
         built.next_number += 1;
         match copy::write(&self.disk, self.secret, &plan, frames) {
@@ -160,16 +165,30 @@ impl<D: Disk> Recovering<D> {
                 log::error!("slice {} cannot be copied now: {error}", piece.number);
                 self.unwanted.to_remove.push(plan.number);
                 self.serve_damaged(built, piece, file_bytes);
+                return false;
             }
         }
+        true
     }
 
-    /// Lists a damaged slice as it is; upkeep tries the copy again.
+    /// Lists a damaged slice as it is; upkeep tries the copy again. A frame that cannot be read now
+    /// has its place in the list: upkeep copies it, or tells that it is lost.
     fn serve_damaged(&self, built: &mut Built<D>, piece: &Piece, file_bytes: u64) {
-        let frames = piece.frames(&self.disk);
-        if built.list(piece.number, file_bytes, frames).is_err() {
-            log::error!("slice {} is served in part", piece.number);
-        }
+        let Content::Scanned {
+            scanned, accepted, ..
+        } = &piece.content
+        else {
+            return;
+        };
+        let mut frames = scanned.among(accepted).map(|frame| {
+            let read = scanned.read(&self.disk, piece.number, frame.sequence);
+            Ok(read.unwrap_or_else(|error| {
+                log::error!("slice {} is served in part: {error}", piece.number);
+                frame.without_data()
+            }))
+        });
+        // They were read, or are listed without.
+        let _ = built.list(piece.number, file_bytes, &mut frames);
         if let Some(entry) = built.catalog.get_mut(piece.number) {
             entry.damaged = true;
         }
@@ -178,6 +197,16 @@ impl<D: Disk> Recovering<D> {
     fn quarantine(&mut self, number: u64) {
         let moved = self.unwanted.quarantine(&self.disk, number);
         self.quarantined.extend(moved);
+    }
+}
+
+/// A frame that was there a moment ago.
+fn gone(frame: &Meta, error: &DiskError) -> LostRange {
+    LostRange {
+        first_index: frame.envelope.index,
+        last_index: frame.envelope.index,
+        partitions: Vec::new(),
+        cause: format!("write {} cannot be read any more: {error}", frame.sequence),
     }
 }
 

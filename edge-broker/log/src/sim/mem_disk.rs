@@ -179,14 +179,14 @@ impl MemDisk {
         true
     }
 
-    /// From now on the disk cannot read the n-th value of a slice, 0 being the first; false when
-    /// the slice has no such value.
-    pub fn spoil_value(&self, number: u64, nth: usize) -> bool {
+    /// After so many reads the disk cannot read the n-th value of a slice any more, 0 being the
+    /// first; false when the slice has no such value.
+    pub fn spoil_value(&self, number: u64, nth: usize, reads: u32) -> bool {
         let mut contents = self.lock();
         let slice = contents.slices.get_mut(&number);
         slice.is_some_and(|slice| {
             let key = slice.values.keys().nth(nth).copied();
-            slice.spoiled.extend(key);
+            slice.spoiled.extend(key.map(|key| (key, reads)));
             key.is_some()
         })
     }

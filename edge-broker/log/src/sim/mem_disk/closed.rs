@@ -20,14 +20,17 @@ impl ClosedSlice for MemClosed {
         let mut contents = self.0.disk.live()?;
         contents.stats.looked_through += 1;
         let slice = contents.slice(self.0.number)?;
-        for (key @ (sequence, part), value) in &slice.values {
-            if !slice.can_read(*key) {
+        let keys: Vec<(u64, u32)> = slice.values.keys().copied().collect();
+        for key in keys {
+            if !slice.reads(key) {
                 match unreadable {
                     Unreadable::IsError => return Err(DiskError::Io("read failed".into())),
                     Unreadable::IsZero => continue,
                 }
             }
-            found(sequence << PART_BITS | u64::from(*part), &value.bytes);
+            if let Some(value) = slice.values.get(&key) {
+                found(key.0 << PART_BITS | u64::from(key.1), &value.bytes);
+            }
         }
         Ok(())
     }
@@ -44,8 +47,9 @@ impl ClosedSlice for MemClosed {
             Unreadable::IsZero => {
                 let mut contents = self.0.disk.live()?;
                 let slice = contents.slice(self.0.number)?;
+                let reads = slice.reads((sequence, part));
                 let value = slice.values.get(&(sequence, part));
-                value.map(|value| match slice.can_read((sequence, part)) {
+                value.map(|value| match reads {
                     true => value.bytes.clone(),
                     false => vec![0; value.bytes.len()],
                 })

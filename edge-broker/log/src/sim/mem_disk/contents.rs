@@ -59,8 +59,8 @@ pub struct SliceData {
     pub pinned: bool,
     /// It cannot be opened.
     pub damaged: bool,
-    /// Values that the disk cannot read.
-    pub spoiled: BTreeSet<(u64, u32)>,
+    /// Values that the disk cannot read after so many reads more.
+    pub spoiled: BTreeMap<(u64, u32), u32>,
     /// Nothing of it can be read.
     pub unreadable: bool,
     /// A write was refused: no more are taken until it is opened again.
@@ -69,9 +69,15 @@ pub struct SliceData {
 }
 
 impl SliceData {
-    /// Whether a value can be read at all.
-    pub fn can_read(&self, key: (u64, u32)) -> bool {
-        !self.unreadable && !self.spoiled.contains(&key)
+    /// Reads a value; false when the disk cannot.
+    pub fn reads(&mut self, key: (u64, u32)) -> bool {
+        let left = self.spoiled.get_mut(&key);
+        let is_spoiled = left.is_some_and(|left| {
+            let none = *left == 0;
+            *left = left.saturating_sub(1);
+            none
+        });
+        !self.unreadable && !is_spoiled
     }
 
     /// Pending values become durable, or never will.

@@ -60,11 +60,15 @@ impl Slice for MemSlice {
         if contents.one_in(one_in) {
             return Err(DiskError::Io("read failed".into()));
         }
-        let slice = contents.slices.get(&self.number);
-        if slice.is_some_and(|slice| !slice.can_read((sequence, part))) {
+        let slice = contents.slices.get_mut(&self.number);
+        let slice = slice.filter(|slice| slice.values.contains_key(&(sequence, part)));
+        let Some(slice) = slice else {
+            return Ok(None);
+        };
+        if !slice.reads((sequence, part)) {
             return Err(DiskError::Io("read failed".into()));
         }
-        let value = slice.and_then(|slice| slice.values.get(&(sequence, part)));
+        let value = slice.values.get(&(sequence, part));
         Ok(value.map(|value| value.bytes.clone()))
     }
 
