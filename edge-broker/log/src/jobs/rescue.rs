@@ -9,7 +9,7 @@ use crate::copy::{self, Plan};
 use crate::scan::{self, Scanned};
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex, Summary};
-use crate::{ClosedSlice, Disk, DiskError, LostRange, TopicPartition, Unreadable};
+use crate::{Disk, DiskError, LostRange, TopicPartition};
 
 /// Copies everything that can be read of a slice, frame by frame. What its index names and nobody
 /// finds is lost, exactly.
@@ -62,7 +62,7 @@ fn copy_readable<D: Disk>(
     };
     let mut is_back = scanned.has_values();
     if known.is_none()
-        && let Err(error) = look_through(shared, source.number)
+        && let Err(error) = shared.look_through(source.number)
         && !(is_back && shared.gives_up_reading(source.number))
     {
         // What was not found may only be unreadable, and nobody knows what it is.
@@ -111,12 +111,6 @@ fn wanted(source: &Source, known: Option<&SliceIndex>, scanned: &Scanned) -> Vec
             counting.iter().map(|frame| frame.sequence).collect()
         }
     }
-}
-
-/// Whether the disk can read all of a slice, whatever is in it.
-fn look_through<D: Disk>(shared: &Shared<D>, number: u64) -> Result<(), DiskError> {
-    let slice = shared.disk.read_slice(number)?;
-    slice.find_values(Unreadable::IsError, &mut |_, _| 0)
 }
 
 fn lost_frames(number: u64, known: &SliceIndex, found: Option<&SliceIndex>) -> Option<LostRange> {
