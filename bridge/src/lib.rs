@@ -86,15 +86,15 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
     }
     let hub = Arc::new(Hub::new(config, routes, site));
     create_topics(&hub).await;
-    let dispatcher = guarded(&hub, "dispatcher", dispatcher::run(hub.clone()));
+    let dispatcher = hub.site.spawn("dispatcher", dispatcher::run(hub.clone()));
     loading::load(&hub).await;
     let pre_auth = Arc::new(PreAuth::default());
     let (alive, all_gone) = smol::channel::bounded(1);
     let mut addresses = Vec::new();
     let mut doors = vec![
-        guarded(&hub, "bridge's housekeeping", keep_house(hub.clone())),
-        guarded(
-            &hub,
+        hub.site
+            .spawn("bridge's housekeeping", keep_house(hub.clone())),
+        hub.site.spawn(
             "loading of retained messages",
             loading::complete(hub.clone()),
         ),
@@ -113,7 +113,7 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
         })?;
         let (pre_auth, alive) = (pre_auth.clone(), alive.clone());
         let accept = listener::accept(hub.clone(), pre_auth, listener, anonymous, alive);
-        doors.push(guarded(&hub, "MQTT listener", accept));
+        doors.push(hub.site.spawn("MQTT listener", accept));
     }
     Ok(Bridge {
         hub,
@@ -123,16 +123,6 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
         all_gone,
         _dispatcher: dispatcher,
     })
-}
-
-/// A task whose end by a panic ends the gateway: half of one would look alive.
-fn guarded(
-    hub: &Hub,
-    name: &'static str,
-    work: impl Future<Output = ()> + Send + 'static,
-) -> Task<()> {
-    let site = hub.site.clone();
-    smol::spawn(async move { site.guard(name, work).await })
 }
 
 /// Topics that the routes name are there from the start; one that cannot be is no reason not

@@ -382,20 +382,24 @@ impl Site {
         shared.status()
     }
 
-    /// Runs what the gateway cannot do without: a panic in it ends the site as one in its own
-    /// threads does, and never resolves.
-    pub async fn guard<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
-        match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(done) => done,
-            Err(panic) => {
+    /// Spawns what the gateway cannot do without: half of one would look alive. So a panic in it
+    /// ends the site as one in its own threads does, and the task never resolves.
+    pub fn spawn(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> smol::Task<()> {
+        let site = self.clone();
+        smol::spawn(async move {
+            if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
                 let why = text_of(panic.as_ref());
-                self.shared().fail(format!("the {name} ended: {why}"));
+                site.shared().fail(format!("the {name} ended: {why}"));
                 smol::future::pending().await
             }
-        }
+        })
     }
 
-    /// Resolves when a thread of the site, or what it guards, ended by an error: the program should
+    /// Resolves when a thread of the site, or a task of its, ended by an error: the program should
     /// end with it.
     pub async fn failed(&self) -> String {
         let shared = self.shared();

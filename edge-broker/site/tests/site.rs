@@ -485,19 +485,17 @@ fn a_disk_that_is_gone_does_not_keep_the_threads_of_a_dropped_handle() {
 
 /// A gateway one of whose parts is gone would look alive; its program ends with it instead.
 #[test]
-fn a_panic_in_what_is_guarded_ends_the_site() {
+fn a_panic_in_what_the_site_spawned_ends_it() {
     smol::block_on(async {
         let (site, _) = Site::open_on(MemDisk::new(1), config()).unwrap();
         let tp = topic(&site, "a").await.partition(0);
-        assert_eq!(site.guard("part that works", async { 7 }).await, 7);
+        site.spawn("part that works", async {}).await;
         assert_eq!(site.fatal(), None);
-        let guarded = site.clone();
-        let part = smol::spawn(async move { guarded.guard("part", async { panic!("why") }).await });
+        let part = site.spawn("part", async { panic!("why") });
         let what = site.failed().await;
         assert_eq!(what, "the part ended: why");
         assert!(!part.is_finished(), "nobody goes on as if it were done");
         let refused = site.append(request(tp, &["one"])).await.err();
         assert_eq!(refused, Some(Refused::Stopping));
-        drop::<smol::Task<()>>(part);
     });
 }

@@ -196,28 +196,19 @@ pub async fn start(app: &Arc<App>, config: &crate::config::Admin) -> Result<Admi
     let _ = app.doors.set(doors.clone());
     let commands = accept_commands(app.clone(), socket.listener()?);
     let mut tasks = vec![
-        guarded(app, "sampling of figures", sample_for_ever(app.clone())),
-        guarded(app, "command door", commands),
+        app.site
+            .spawn("sampling of figures", sample_for_ever(app.clone())),
+        app.site.spawn("command door", commands),
     ];
     for (_, listener) in listeners {
         let accept = accept_readers(app.clone(), listener);
-        tasks.push(guarded(app, "http door", accept));
+        tasks.push(app.site.spawn("http door", accept));
     }
     Ok(Admin {
         doors,
         tasks,
         socket,
     })
-}
-
-/// A task whose end by a panic ends the gateway: half of one would look alive.
-fn guarded(
-    app: &App,
-    name: &'static str,
-    work: impl Future<Output = ()> + Send + 'static,
-) -> smol::Task<()> {
-    let site = app.site.clone();
-    smol::spawn(async move { site.guard(name, work).await })
 }
 
 async fn sample_for_ever(app: Arc<App>) {
