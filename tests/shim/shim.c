@@ -6,8 +6,9 @@
 // and kill the process just before a chosen operation (EDGE_SHIM_KILL=op:part-of-path:n).
 // It decides nothing about legality; it only says what happened. Loaded by tests/support/shim.rs.
 //
-// Order: a change is made and written down under one lock. A sync is written down when it begins
-// and when it ends, without the lock, because writes go on meanwhile and are not covered by it.
+// Order: a change is announced, made and written down under one lock, so at a kill at most one was
+// announced and not written down, and may have been made or not. A sync is written down when it
+// begins and when it ends, without the lock, because writes go on meanwhile and are not covered.
 // A send is written down before it is made: what left the process left at that place or later.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -32,7 +33,7 @@
 
 enum op {
   OP_START = 1, OP_CREATE, OP_OPEN, OP_WRITE, OP_TRUNCATE, OP_RENAME, OP_UNLINK, OP_MKDIR, OP_RMDIR,
-  OP_SYNC_BEGIN, OP_SYNC_END, OP_RANGE, OP_ALLOCATE, OP_SEND, OP_SENT, OP_UNKNOWN
+  OP_SYNC_BEGIN, OP_SYNC_END, OP_RANGE, OP_ALLOCATE, OP_SEND, OP_SENT, OP_UNKNOWN, OP_BEGIN, OP_END
 };
 
 // One line of the recording; then the path, the second path and the data. The same layout stands
@@ -93,6 +94,17 @@ static uint64_t note_locked(enum op op, uint64_t inode, uint64_t a, uint64_t b, 
   uint64_t order = note(op, inode, a, b, path, 0, data, len);
   pthread_mutex_unlock(&lock);
   return order;
+}
+
+static void begin(const char *path, const char *path2) {
+  pthread_mutex_lock(&lock);
+  note(OP_BEGIN, 0, 0, 0, path, path2, 0, 0);
+}
+
+static void end(int error) {
+  note(OP_END, 0, 0, 0, 0, 0, 0, 0);
+  pthread_mutex_unlock(&lock);
+  errno = error;
 }
 
 static uint64_t inode_of(int fd) {
@@ -176,6 +188,11 @@ static void kill_before(const char *op, const char *path) {
   for (;;) { kill(getpid(), SIGKILL); pause(); }
 }
 
+static void begin_fd(int fd) {
+  char path[PATH_MAX];
+  begin(fd_path(fd, path) ? below(path) : 0, 0);
+}
+
 static void kill_before_fd(const char *op, int fd) {
   char path[PATH_MAX];
   if (kill_at && fd_path(fd, path)) kill_before(op, path);
@@ -212,7 +229,7 @@ static int open_any(int at, const char *path, int flags, mode_t mode) {
     return fd;
   }
   kill_before("open", full);
-  pthread_mutex_lock(&lock);
+  begin(name, 0);
   int is_new = (flags & O_CREAT) && !inode_at(full);
   if (is_new) kill_before("create", full);
   int fd = REAL(openat)(at, path, flags, mode);
@@ -223,8 +240,7 @@ static int open_any(int at, const char *path, int flags, mode_t mode) {
     note(is_new ? OP_CREATE : OP_OPEN, inode_of(fd), flags, 0, name, 0, 0, 0);
     if (!is_new && (flags & O_TRUNC)) note(OP_TRUNCATE, inode_of(fd), 0, 0, 0, 0, 0, 0);
   }
-  pthread_mutex_unlock(&lock);
-  errno = error;
+  end(error);
   return fd;
 }
 
@@ -264,15 +280,14 @@ int renameat2(int at, const char *from, int to_at, const char *to, unsigned flag
   absolute(to_at, to, b);
   if (!below(a) && !below(b)) return REAL(renameat2)(at, from, to_at, to, flags);
   kill_before("rename", b);
-  pthread_mutex_lock(&lock);
+  begin(below(a), below(b));
   int r = REAL(renameat2)(at, from, to_at, to, flags);
   int error = errno;
   if (r == 0) {
     if (flags || !below(a) || !below(b)) note(OP_UNKNOWN, 0, 0, 0, "rename across", 0, 0, 0);
     else note(OP_RENAME, inode_at(b), 0, 0, below(a), below(b), 0, 0);
   }
-  pthread_mutex_unlock(&lock);
-  errno = error;
+  end(error);
   return r;
 }
 int renameat(int at, const char *from, int to_at, const char *to) {
@@ -285,13 +300,12 @@ int unlinkat(int at, const char *path, int flags) {
   absolute(at, path, full);
   if (!below(full)) return REAL(unlinkat)(at, path, flags);
   kill_before("unlink", full);
-  pthread_mutex_lock(&lock);
+  begin(below(full), 0);
   uint64_t inode = inode_at(full);
   int r = REAL(unlinkat)(at, path, flags);
   int error = errno;
   if (r == 0) note(flags & AT_REMOVEDIR ? OP_RMDIR : OP_UNLINK, inode, 0, 0, below(full), 0, 0, 0);
-  pthread_mutex_unlock(&lock);
-  errno = error;
+  end(error);
   return r;
 }
 int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
@@ -302,12 +316,11 @@ int mkdirat(int at, const char *path, mode_t mode) {
   absolute(at, path, full);
   if (!below(full)) return REAL(mkdirat)(at, path, mode);
   kill_before("mkdir", full);
-  pthread_mutex_lock(&lock);
+  begin(below(full), 0);
   int r = REAL(mkdirat)(at, path, mode);
   int error = errno;
   if (r == 0) note(OP_MKDIR, inode_at(full), 0, 0, below(full), 0, 0, 0);
-  pthread_mutex_unlock(&lock);
-  errno = error;
+  end(error);
   return r;
 }
 int mkdir(const char *path, mode_t mode) { return mkdirat(AT_FDCWD, path, mode); }
@@ -341,17 +354,17 @@ static void *flat(const struct iovec *v, int n, size_t len) {
 // offset < 0: at the file's own position.
 static ssize_t write_watched(int fd, const struct iovec *v, int n, off_t offset) {
   kill_before_fd("write", fd);
-  pthread_mutex_lock(&lock);
+  begin_fd(fd);
   ssize_t r = offset < 0 ? REAL(writev)(fd, v, n) : REAL(pwritev)(fd, v, n, offset);
   int error = errno;
+  kill_before_fd("written", fd);
   if (r > 0) {
     off_t at = offset < 0 ? lseek(fd, 0, SEEK_CUR) - r : offset;
     void *data = flat(v, n, total(v, n));
     note(OP_WRITE, inode_of(fd), at, 0, 0, 0, data, r);
     free(data);
   }
-  pthread_mutex_unlock(&lock);
-  errno = error;
+  end(error);
   return r;
 }
 
@@ -437,25 +450,23 @@ ssize_t sendmsg(int fd, const struct msghdr *m, int flags) {
 int ftruncate(int fd, off_t len) {
   if (kind_of(fd) != WATCHED) return REAL(ftruncate)(fd, len);
   kill_before_fd("truncate", fd);
-  pthread_mutex_lock(&lock);
+  begin_fd(fd);
   int r = REAL(ftruncate)(fd, len);
   int error = errno;
   if (r == 0) note(OP_TRUNCATE, inode_of(fd), len, 0, 0, 0, 0, 0);
-  pthread_mutex_unlock(&lock);
-  errno = error;
+  end(error);
   return r;
 }
 int ftruncate64(int fd, off_t len) { return ftruncate(fd, len); }
 
 int fallocate(int fd, int mode, off_t offset, off_t len) {
   if (kind_of(fd) != WATCHED) return REAL(fallocate)(fd, mode, offset, len);
-  pthread_mutex_lock(&lock);
+  begin_fd(fd);
   int r = REAL(fallocate)(fd, mode, offset, len);
   int error = errno;
   if (r == 0 && mode == 0) note(OP_ALLOCATE, inode_of(fd), offset, len, 0, 0, 0, 0);
   if (r == 0 && mode & ~FALLOC_FL_KEEP_SIZE) note(OP_UNKNOWN, 0, 0, 0, "fallocate", 0, 0, 0);
-  pthread_mutex_unlock(&lock);
-  errno = error;
+  end(error);
   return r;
 }
 int fallocate64(int fd, int mode, off_t offset, off_t len) {

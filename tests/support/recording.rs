@@ -170,6 +170,8 @@ pub struct Recording {
     pub before: Folder,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// The paths of the change the process was killed in: made or not, it is no event.
+    pub cut_short: Vec<String>,
     bytes: Vec<u8>,
 }
 
@@ -182,6 +184,7 @@ impl Recording {
         let mut recording = Recording {
             before,
             events: Vec::new(),
+            cut_short: Vec::new(),
             bytes,
         };
         let mut sends = BTreeMap::new();
@@ -195,6 +198,15 @@ impl Recording {
                 14 => drop(sends.insert(order, recording.events.len())),
                 15 => {
                     recording.sent(sends.remove(&raw.a), raw.b as usize);
+                    continue;
+                }
+                17 => {
+                    let paths = [raw.path, raw.path2].map(|r| text(&recording.bytes, &r));
+                    recording.cut_short = paths.into();
+                    continue;
+                }
+                18 => {
+                    recording.cut_short.clear();
                     continue;
                 }
                 _ => {}
@@ -250,6 +262,10 @@ fn pubacks(stream: &[u8]) -> Vec<u16> {
     out
 }
 
+fn text(bytes: &[u8], range: &Range<usize>) -> String {
+    String::from_utf8_lossy(&bytes[range.clone()]).into_owned()
+}
+
 /// One line of the shim's file as it stands there.
 struct Raw {
     order: u64,
@@ -286,8 +302,8 @@ impl Raw {
     }
 
     fn step(&self, bytes: &[u8], syncs: &BTreeMap<u64, bool>) -> Option<Step> {
-        let text = |r: &Range<usize>| String::from_utf8_lossy(&bytes[r.clone()]).into_owned();
-        let (inode, path, data) = (self.inode, text(&self.path), self.data.clone());
+        let path = text(bytes, &self.path);
+        let (inode, data) = (self.inode, self.data.clone());
         Some(match self.op {
             1 => return None,
             2 => Step::Create { inode, path },
@@ -300,7 +316,7 @@ impl Raw {
             5 => Step::Truncate { inode, len: self.a },
             6 => Step::Rename {
                 from: path,
-                to: text(&self.path2),
+                to: text(bytes, &self.path2),
             },
             7 => Step::Unlink { path },
             8 => Step::Mkdir { inode, path },
