@@ -11,6 +11,7 @@
 //! What sled 0.34.7 needs to be safe is in `slice.rs`, each rule where it applies.
 
 mod files;
+mod leaves;
 mod raw;
 mod slice;
 

@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::files::{self, folder_bytes, replace, sync_folder};
+use super::leaves::{self, Leaves};
 use super::raw;
 use super::{disk_error, io_error};
 use crate::secret;
@@ -18,13 +20,7 @@ pub struct SledSlice {
     /// Our own handle of sled's `db` file, for the sync that sled does not do.
     file: File,
     path: PathBuf,
-}
-
-fn key(sequence: u64, part: u32) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..8].copy_from_slice(&sequence.to_be_bytes());
-    key[8..].copy_from_slice(&part.to_be_bytes());
-    key
+    leaves: Mutex<Leaves>,
 }
 
 fn sled_error(what: &str, error: sled::Error) -> DiskError {
@@ -66,7 +62,29 @@ impl SledSlice {
         }
         mend_conf(path)?;
         remove_half_snapshots(path);
-        SledSlice::open_db(path, cache_bytes)
+        let slice = SledSlice::open_db(path, cache_bytes)?;
+        slice.note_leaves()?;
+        Ok(slice)
+    }
+
+    /// Takes note of what an earlier process put.
+    fn note_leaves(&self) -> Result<(), DiskError> {
+        let mut leaves = self.leaves();
+        let ours = self.ask("list", |db| {
+            let mut keys = db.iter().keys();
+            keys.try_fold(true, |ours, key| Ok(ours && leaves.note(&key?)))
+        })?;
+        match ours {
+            true => Ok(()),
+            false => Err(DiskError::Damaged(format!(
+                "{} holds a key of another form",
+                self.path.display()
+            ))),
+        }
+    }
+
+    fn leaves(&self) -> MutexGuard<'_, Leaves> {
+        self.leaves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_db(path: &Path, cache_bytes: u64) -> Result<SledSlice, DiskError> {
@@ -80,6 +98,7 @@ impl SledSlice {
             db: Some(db),
             file,
             path: path.to_path_buf(),
+            leaves: Mutex::default(),
         })
     }
 }
@@ -196,8 +215,13 @@ fn release_garbage() {
 impl Slice for SledSlice {
     fn put(&self, sequence: u64, values: &[u8]) -> Result<(), DiskError> {
         self.ask("write", |db| {
+            let mut leaves = self.leaves();
             for (part, value) in values.chunks(VALUE_BYTES_MAX).enumerate() {
-                db.insert(key(sequence, part as u32), value)?;
+                let place = leaves.place(sequence, part as u32);
+                for fence in place.to_fence.flat_map(leaves::fence_keys) {
+                    db.insert(fence, &[])?;
+                }
+                db.insert(place.key, value)?;
             }
             Ok(())
         })
@@ -212,9 +236,10 @@ impl Slice for SledSlice {
     }
 
     fn get(&self, sequence: u64, part: u32) -> Result<Option<Vec<u8>>, DiskError> {
-        self.ask("read", |db| {
-            Ok(db.get(key(sequence, part))?.map(|value| value.to_vec()))
-        })
+        let Some(key) = self.leaves().key(sequence, part) else {
+            return Ok(None);
+        };
+        self.ask("read", |db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
     fn prove(&self) -> Result<(), DiskError> {
