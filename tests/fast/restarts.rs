@@ -8,7 +8,7 @@ use edge_log::{SledDisk, Store, StoreConfig};
 use crate::support::gateway::{Gateway, Setup, command_on, serve_once};
 use crate::support::load::{self, Load, Plan};
 use crate::support::mqtt::{Client, Hello};
-use crate::support::{proved, scratch};
+use crate::support::{eventually, proved, scratch};
 
 #[test]
 fn offsets_retained_messages_and_topics_outlive_a_kill() {
@@ -80,6 +80,42 @@ fn sigterm_under_load_ends_in_order_within_five_seconds() {
         "fast",
         &format!("SIGTERM under load: {acked} acked, 0 lost, ended in {ms} ms"),
     );
+}
+
+/// A slice that somebody removed, or that a filesystem check took: `status` said OK and lost 0.
+#[test]
+fn a_slice_that_is_gone_is_told_by_its_offsets() {
+    let dir = scratch();
+    let config = "[storage]\nslice_bytes = \"1MiB\"\nwear_gb_per_day = 0\n";
+    let setup = || Setup::on(dir.path()).config(config);
+    let gateway = setup().start();
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v5("device"));
+    let mut rng = fastrand::Rng::with_seed(1);
+    let payload: String = (0..20_000).map(|_| rng.alphanumeric()).collect();
+    (0..400).for_each(|_| drop(device.publish_acked("a", payload.as_bytes())));
+    gateway.stop();
+    std::fs::remove_dir_all(dir.path().join("slices/3")).unwrap();
+
+    for start in 0..2 {
+        let gateway = setup().start();
+        let status = eventually("the loss in status", Duration::from_secs(10), || {
+            let status = gateway.status();
+            (status["ledger"]["lost"].as_u64() > Some(0)).then_some(status)
+        });
+        let lost = &status["ledger"]["lost_offsets"][0];
+        let (first, last) = (lost["first"].as_i64(), lost["last"].as_i64());
+        let (first, last) = (first.unwrap(), last.unwrap());
+        assert_eq!(status["ledger"]["lost"], last - first + 1, "start {start}");
+        let offsets: Vec<i64> = gateway.log("mqtt").iter().map(|r| r.offset).collect();
+        let there: Vec<i64> = (0..400).filter(|o| !(first..=last).contains(o)).collect();
+        assert_eq!(offsets, there);
+        if start == 0 {
+            let text = status["alarms"][0]["message"].as_str().unwrap();
+            let expected = format!("the disk lost records: mqtt[0] {first} to {last}");
+            assert!(text.contains(&expected), "{text}");
+        }
+        gateway.stop();
+    }
 }
 
 #[test]

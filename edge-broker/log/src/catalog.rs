@@ -276,6 +276,7 @@ impl Catalog {
                 partitions: spans,
                 sealed: entry.sealed(),
                 poisoned: entry.poisoned,
+                rescuing: !entry.trusted(),
                 droppable: droppable(entry),
             }
         };

@@ -121,6 +121,8 @@ pub struct SliceInfo {
     pub sealed: bool,
     /// A sync of it failed: read only for ever.
     pub poisoned: bool,
+    /// Damaged or poisoned: what is in it is being copied, and what is not found there is told.
+    pub rescuing: bool,
     /// Retention may take it: below the raft window, and no start needs it.
     pub droppable: bool,
 }

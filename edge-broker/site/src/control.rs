@@ -90,6 +90,11 @@ pub enum Control {
         /// Since the last such entry.
         used: LinkUse,
     },
+    /// The disk lost records.
+    Lost {
+        /// Partition and offsets `from..to`.
+        lost: Vec<(TopicPartition, i64, i64)>,
+    },
 }
 
 impl Control {

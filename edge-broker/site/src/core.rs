@@ -129,6 +129,10 @@ struct Disk {
     compaction: BTreeMap<TopicPartition, CompactTo>,
     full: bool,
     filesystem_full: bool,
+    /// What was found to be lost last, in words.
+    lost: Option<String>,
+    /// Ends that the slices must reach; taken once that was looked at.
+    ends_at_start: Option<BTreeMap<TopicPartition, i64>>,
 }
 
 #[derive(Default)]

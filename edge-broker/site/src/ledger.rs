@@ -44,6 +44,21 @@ impl LossCause {
         }
     }
 
+    /// What befell the records, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            LossCause::Retention => "went by retention before central had them",
+            LossCause::StorageFull => "dropped, the store was full",
+            LossCause::QosZeroOverload => "QoS 0, shed under load",
+            LossCause::QueueLimit => "shed at the limit of a queue",
+            LossCause::Expired => "expired",
+            LossCause::DiskLoss => "lost by the disk",
+            LossCause::TopicDeleted => "deleted with their topic before central had them",
+            LossCause::Undecodable => "cannot be decoded by anybody",
+            LossCause::TooLarge => "too large",
+        }
+    }
+
     /// Whether somebody decided it (a limit, a setting), unlike a disk that lost it or a batch that
     /// is damaged.
     pub fn is_on_purpose(self) -> bool {

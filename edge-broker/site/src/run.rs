@@ -297,6 +297,7 @@ impl SiteLoop {
             queue: self.shared.inbox.status(),
             link: core.state().link,
             ledger: core.state().ledger.entries().to_vec(),
+            lost: core.state().holes.lost().to_vec(),
             alarms: core.alarms().cloned().collect(),
             open: self.shared.open.clone(),
         }

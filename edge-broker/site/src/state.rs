@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::age::{Ages, Moment};
 use crate::clock::Clocks;
 use crate::control::{Control, UnknownControl};
+use crate::holes::{Holes, LostOffsets, Span};
 use crate::ledger::{Ledger, LossCause};
 use crate::link::LinkMonth;
 use crate::topics::TopicConfig;
@@ -46,7 +47,8 @@ pub struct PartitionState {
     pub end: i64,
     /// First offset that central does not have; follows the start.
     pub forwarded: i64,
-    /// Offsets `from..to` that were never given away (jumps); those below the start are dropped.
+    /// Offsets `from..to` without records, ascending: never given away (jumps), or lost by the
+    /// disk; those below the start are dropped.
     pub gaps: Vec<(i64, i64)>,
     /// Some (offset, site time) along the way, for "waiting since"; thinned out as it grows.
     pub samples: Vec<(i64, i64)>,
@@ -54,6 +56,9 @@ pub struct PartitionState {
 
 /// Samples per partition; every second one goes when there are more.
 const SAMPLES_MAX: usize = 32;
+
+/// Gaps per partition; the two that are closest become one when there are more.
+const GAPS_MAX: usize = 256;
 
 impl PartitionState {
     /// How many records there are or were within `from..to`.
@@ -107,8 +112,30 @@ impl PartitionState {
 
     fn jump_to(&mut self, base: i64) {
         if base > self.end {
-            self.gaps.push((self.end, base));
+            self.add_gap(self.end, base);
             self.end = base;
+        }
+    }
+
+    /// There are no records within `from..to`.
+    fn add_gap(&mut self, from: i64, to: i64) {
+        if from >= to {
+            return;
+        }
+        self.gaps.push((from, to));
+        self.gaps.sort_unstable();
+        self.gaps.dedup_by(|later, earlier| {
+            let joins = later.0 <= earlier.1;
+            if joins {
+                earlier.1 = earlier.1.max(later.1);
+            }
+            joins
+        });
+        if self.gaps.len() > GAPS_MAX {
+            let between = self.gaps.windows(2).map(|pair| pair[1].0 - pair[0].1);
+            if let Some((at, _)) = between.enumerate().min_by_key(|&(_, records)| records) {
+                self.gaps[at].1 = self.gaps.remove(at + 1).1;
+            }
         }
     }
 }
@@ -152,6 +179,9 @@ pub struct State {
     /// How old frames are.
     #[serde(skip)]
     pub ages: Ages,
+    /// Which offsets have no records.
+    #[serde(skip)]
+    pub holes: Holes,
 }
 
 /// The next part of the stored form.
@@ -266,6 +296,7 @@ impl State {
         let out = postcard::to_extend(&self.clocks, out).unwrap_or_default();
         let out = postcard::to_extend(&self.link, out).unwrap_or_default();
         let out = postcard::to_extend(&self.ages, out).unwrap_or_default();
+        let out = postcard::to_extend(&self.holes, out).unwrap_or_default();
         assert!(!out.is_empty(), "the state can be encoded");
         Bytes::from(out)
     }
@@ -286,6 +317,13 @@ impl State {
         state.clocks = take_later(&mut rest)?;
         state.link = take_later(&mut rest)?;
         state.ages = take_later(&mut rest)?;
+        state.holes = take_later(&mut rest)?;
+        for (&id, topic) in &state.topics {
+            // An older program took no note of it.
+            if topic.config.cleanup_policy.compacts() {
+                state.holes.note_compacted(id);
+            }
+        }
         rest.is_empty().then_some(state)
     }
 
@@ -402,6 +440,9 @@ impl State {
                     return applied.not_created.push((id, name));
                 }
                 let partitions = vec![PartitionState::default(); partitions as usize];
+                if config.cleanup_policy.compacts() {
+                    self.holes.note_compacted(id);
+                }
                 self.topics.insert(
                     id,
                     TopicState {
@@ -421,6 +462,9 @@ impl State {
                 let Some(topic) = self.topics.get_mut(&id) else {
                     return;
                 };
+                if config.cleanup_policy.compacts() {
+                    self.holes.note_compacted(id);
+                }
                 topic.config = config;
                 let partitions = topic.partitions.len().max(partitions as usize);
                 topic
@@ -456,6 +500,7 @@ impl State {
             }
             Control::Incarnation { store_id, lost } => self.jump(store_id, lost, applied),
             Control::Link { used } => self.link.add(used),
+            Control::Lost { lost } => self.lose(&lost, applied),
             Control::Clock {
                 boot_ms,
                 offset_ms,
@@ -487,6 +532,7 @@ impl State {
                 .add(cause, Some(id), &topic.name, count, self.site_time_ms);
         }
         applied.mends_changed |= self.clocks.retain(|tp| tp.topic != id);
+        self.holes.forget(id);
         applied.topics_changed = true;
         applied.starts_changed = true;
     }
@@ -514,6 +560,33 @@ impl State {
         applied.starts_changed = true;
     }
 
+    /// Records that the disk lost: each that there was counts once, however often it is told.
+    fn lose(&mut self, lost: &[Span], applied: &mut Applied) {
+        for &(tp, from, to) in lost {
+            let topic_name = self.topic_name(Some(tp.topic));
+            let Some(marks) = self.partition_mut(tp) else {
+                continue;
+            };
+            // With a new incarnation they may lie beyond what the state knew: the jump covers them.
+            let from = from.max(marks.start);
+            let count = marks.records_between(from, to);
+            if count == 0 {
+                continue;
+            }
+            marks.add_gap(from, to.min(marks.end));
+            let (cause, now_ms) = (LossCause::DiskLoss, self.site_time_ms);
+            self.ledger
+                .add(cause, Some(tp.topic), &topic_name, count, now_ms);
+            self.holes.add(LostOffsets {
+                topic_name,
+                partition: tp.partition,
+                first: from,
+                last: to - 1,
+            });
+            applied.touched.push(tp);
+        }
+    }
+
     fn jump(
         &mut self,
         store_id: u64,
@@ -523,13 +596,7 @@ impl State {
         if self.incarnation == store_id {
             return;
         }
-        for (tp, from, to) in lost {
-            let name = self.topic_name(Some(tp.topic));
-            let count = (to - from).max(0) as u64;
-            let cause = LossCause::DiskLoss;
-            self.ledger
-                .add(cause, Some(tp.topic), &name, count, self.site_time_ms);
-        }
+        self.lose(&lost, applied);
         // The very first incarnation has given nothing away before.
         if self.incarnation != 0 || self.topics.values().any(|t| !t.partitions.is_empty()) {
             for (&topic, state) in &mut self.topics {

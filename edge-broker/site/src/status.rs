@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::holes::LostOffsets;
 use crate::ledger::LossEntry;
 use crate::link::LinkMonth;
 use crate::topics::Topic;
@@ -180,6 +181,8 @@ pub struct SiteStatus {
     pub link: LinkMonth,
     /// What was shed, by cause, topic and time range.
     pub ledger: Vec<LossEntry>,
+    /// Which of it the disk lost; the oldest may be left out.
+    pub lost: Vec<LostOffsets>,
     /// What a person should know.
     pub alarms: Vec<Alarm>,
     /// How the store was found.

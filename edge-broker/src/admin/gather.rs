@@ -210,6 +210,15 @@ pub fn partitions(marks: &[Marks]) -> Vec<Partition> {
     marks.iter().enumerate().map(one).collect()
 }
 
+fn lost_offsets(lost: &edge_site::LostOffsets) -> LostOffsets {
+    LostOffsets {
+        topic: lost.topic_name.clone(),
+        partition: lost.partition,
+        first: lost.first,
+        last: lost.last,
+    }
+}
+
 fn ledger(site: &SiteStatus) -> Ledger {
     let sum = |on_purpose: bool| {
         let entries = site
@@ -220,6 +229,7 @@ fn ledger(site: &SiteStatus) -> Ledger {
     };
     let one = |entry: &edge_site::LossEntry| LedgerEntry {
         cause: entry.cause.to_string(),
+        words: entry.cause.words().to_owned(),
         topic: entry.topic_name.clone(),
         count: entry.count,
         first_ms: entry.first_ms,
@@ -229,6 +239,7 @@ fn ledger(site: &SiteStatus) -> Ledger {
         lost: sum(false),
         shed: sum(true),
         entries: site.ledger.iter().map(one).collect(),
+        lost_offsets: site.lost.iter().map(lost_offsets).collect(),
     }
 }
 

@@ -290,13 +290,30 @@ pub struct Ledger {
     pub shed: u64,
     /// By cause and topic.
     pub entries: Vec<LedgerEntry>,
+    /// Which records the disk lost; the oldest may be left out.
+    pub lost_offsets: Vec<LostOffsets>,
+}
+
+/// Records of one partition that the disk lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostOffsets {
+    /// Of which topic, by the name it had.
+    pub topic: String,
+    /// Which partition.
+    pub partition: u32,
+    /// The first offset.
+    pub first: i64,
+    /// The last offset.
+    pub last: i64,
 }
 
 /// One line of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
-    /// Why.
+    /// Why, by its name in metrics.
     pub cause: String,
+    /// The same for people.
+    pub words: String,
     /// Of which topic; "" where none is concerned.
     pub topic: String,
     /// How many.

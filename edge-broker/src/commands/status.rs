@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{print, print_json};
 use crate::admin::api::path;
 use crate::admin::client::Gateway;
-use crate::admin::report::{Alarm, Degree, Report, Topic};
+use crate::admin::report::{Alarm, Degree, LostOffsets, Report, Topic};
 use crate::cli::StatusArgs;
 use crate::config::units::{
     short, show_age, show_bytes, show_bytes_of, show_count, show_duration, show_time,
@@ -292,13 +292,35 @@ fn ledger(report: &Report) -> String {
         let (first, last) = (show_time(entry.first_ms), show_time(entry.last_ms));
         let _ = writeln!(
             text,
-            "  {} of {topic}: {}   {first} to {last}",
+            "  {} of {topic}: {}   noticed {first} to {last}",
             show_count(entry.count),
-            entry.cause
+            entry.words
         );
     }
+    lost_offsets(&mut text, &ledger.lost_offsets);
     text
 }
+
+/// The newest ranges that the disk lost, a line for each partition.
+fn lost_offsets(text: &mut String, lost: &[LostOffsets]) {
+    let left_out = lost.len().saturating_sub(LOST_SHOWN);
+    let shown = &lost[left_out..];
+    for spans in shown.chunk_by(|a, b| (&a.topic, a.partition) == (&b.topic, b.partition)) {
+        let ranges: Vec<String> = spans
+            .iter()
+            .map(|span| format!("{} to {}", span.first, span.last))
+            .collect();
+        let (topic, partition) = (&spans[0].topic, spans[0].partition);
+        let ranges = ranges.join(", ");
+        let _ = writeln!(text, "  lost offsets {topic}[{partition}]  {ranges}");
+    }
+    if left_out > 0 {
+        let _ = writeln!(text, "  and {left_out} older ranges: status --json");
+    }
+}
+
+/// Lost ranges shown.
+const LOST_SHOWN: usize = 12;
 
 fn per_s(rate: f64) -> String {
     match rate {

@@ -7,6 +7,7 @@ use crate::age::Moment;
 use crate::append::Now;
 use crate::compaction;
 use crate::control::Control;
+use crate::holes::{self, Span};
 use crate::ledger::LossCause;
 use crate::link::LinkUse;
 use crate::retention::{Plan, Situation, plan};
@@ -16,6 +17,9 @@ use edge_log::TopicPartition;
 
 const QUARANTINED_FIX: &str = "see what was lost in status; copy quarantine/ away for a look, then \
                                delete it; check the card";
+
+/// So many ranges stand in an alarm; the ledger has them all.
+const SPANS_SHOWN: usize = 4;
 
 /// A full disk is asked again this often.
 const FULL_RETRY_MS: u64 = 1000;
@@ -196,6 +200,7 @@ impl<T> SiteCore<T> {
             wanted_bytes: self.config.site.store.wanted_bytes(),
         });
         self.disk.full = planned.refuse;
+        self.look_for_holes(now);
         self.judge_room(now, &planned);
         self.storage_alarms(now);
         self.propose_moves(now, &planned);
@@ -272,12 +277,64 @@ impl<T> SiteCore<T> {
         } else {
             self.clear("storage.filling");
         }
-        if self.disk.usage.quarantined > 0 {
-            let text = format!("damaged files put aside: {}", self.disk.usage.quarantined);
-            self.raise(now, "storage.quarantined", text, QUARANTINED_FIX);
-        } else {
-            self.clear("storage.quarantined");
+        self.damage_alarm(now);
+    }
+
+    /// Stands while damaged files are aside, and until the next start after a loss.
+    fn damage_alarm(&mut self, now: Now) {
+        let aside = self.disk.usage.quarantined;
+        let aside = (aside > 0).then(|| format!("damaged files put aside: {aside}"));
+        let parts: Vec<String> = self.disk.lost.iter().cloned().chain(aside).collect();
+        match parts.is_empty() {
+            true => self.clear("storage.quarantined"),
+            false => self.raise(
+                now,
+                "storage.quarantined",
+                parts.join("; "),
+                QUARANTINED_FIX,
+            ),
         }
+    }
+
+    /// Once after a start: records that the state names and no slice holds are lost, be it that
+    /// somebody removed a slice. What is still being rescued is waited for.
+    fn look_for_holes(&mut self, now: Now) {
+        let rescuing = self.disk.usage.slices.iter().any(|slice| slice.rescuing);
+        if rescuing || !self.leads {
+            return;
+        }
+        let Some(ends) = self.disk.ends_at_start.take() else {
+            return;
+        };
+        let missing = holes::missing(&self.state, &ends, &self.disk.usage.slices);
+        if !missing.is_empty() {
+            let text = self.words_of(&missing);
+            self.lose(now, text, missing);
+        }
+    }
+
+    /// Takes what is lost into the ledger and raises the alarm.
+    fn lose(&mut self, now: Now, text: String, lost: Vec<Span>) {
+        if !lost.is_empty() {
+            self.soft.controls.push(Control::Lost { lost });
+            self.soft.since_ms.get_or_insert(now.mono_ms);
+        }
+        self.disk.lost = Some(text);
+        self.damage_alarm(now);
+    }
+
+    fn words_of(&self, lost: &[Span]) -> String {
+        let name = |tp: &TopicPartition| match self.state.topics.get(&tp.topic) {
+            Some(topic) => format!("{}[{}]", topic.name, tp.partition),
+            None => "a deleted topic".to_owned(),
+        };
+        let span = |(tp, from, to): &Span| format!("{} {from} to {}", name(tp), to - 1);
+        let shown: Vec<String> = lost.iter().take(SPANS_SHOWN).map(span).collect();
+        let more = match lost.len().saturating_sub(SPANS_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more ranges"),
+        };
+        format!("the disk lost records: {}{more}", shown.join(", "))
     }
 
     fn alarm_full(&mut self, now: Now, text: String) {
@@ -353,12 +410,8 @@ impl<T> SiteCore<T> {
     /// What maintenance found out.
     pub fn handle_maintained(&mut self, now: Now, maintained: &Maintained) {
         for lost in &maintained.lost {
-            self.note_lost(now, lost);
-            for (tp, from, to) in records_of(lost) {
-                let key = (LossCause::DiskLoss, Some(tp.topic));
-                *self.soft.shed.entry(key).or_default() += (to - from).max(0) as u64;
-                self.soft.since_ms.get_or_insert(now.mono_ms);
-            }
+            let (text, spans) = (self.words_of_loss(lost), records_of(lost).collect());
+            self.lose(now, text, spans);
         }
         self.advance(now);
     }
@@ -366,19 +419,26 @@ impl<T> SiteCore<T> {
     /// What opening found out; the records lost go into the ledger with the new incarnation.
     pub(super) fn report_damage(&mut self, now: Now, recovery: &Recovery) {
         for lost in &recovery.lost {
-            self.note_lost(now, lost);
-            if recovery.previous_store_id.is_some() {
-                self.lost.extend(records_of(lost));
+            let (text, spans) = (self.words_of_loss(lost), records_of(lost).collect());
+            match recovery.previous_store_id {
+                Some(_) => {
+                    self.lost.extend::<Vec<Span>>(spans);
+                    self.lose(now, text, Vec::new());
+                }
+                None => self.lose(now, text, spans),
             }
         }
     }
 
-    fn note_lost(&mut self, now: Now, lost: &LostRange) {
-        let text = format!(
-            "the disk lost log entries {}..={}: {}",
-            lost.first_index, lost.last_index, lost.cause
-        );
-        self.raise(now, "storage.quarantined", text, QUARANTINED_FIX);
+    fn words_of_loss(&self, lost: &LostRange) -> String {
+        let spans: Vec<Span> = records_of(lost).collect();
+        match spans.is_empty() {
+            true => format!(
+                "the disk lost log entries {} to {}: {}",
+                lost.first_index, lost.last_index, lost.cause
+            ),
+            false => self.words_of(&spans),
+        }
     }
 
     /// How far central has partitions; rides with the next frame.
@@ -416,7 +476,7 @@ impl<T> SiteCore<T> {
 }
 
 /// (partition, first offset, offset after the last one).
-fn records_of(lost: &LostRange) -> impl Iterator<Item = (TopicPartition, i64, i64)> + '_ {
+fn records_of(lost: &LostRange) -> impl Iterator<Item = Span> + '_ {
     lost.partitions
         .iter()
         .map(|&(tp, first, last)| (tp, first, last + 1))

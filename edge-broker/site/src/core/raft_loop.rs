@@ -13,6 +13,7 @@ use super::{Inflight, Message, Opened, Output, SiteCore, Voided};
 use crate::append::{AckLevel, Appended, CommittedFrame, Now};
 use crate::control::Control;
 use crate::error::{Refused, TopicError};
+use crate::holes;
 use crate::state::{Applied, ApplyError};
 use crate::window::{Fetch, Window, to_log, to_raft};
 
@@ -33,6 +34,8 @@ impl<T> SiteCore<T> {
         self.out.push_back(Output::Topics(self.table.clone()));
         self.clock.mends_changed = true;
         self.report_damage(now, &opened.recovery);
+        // With others a follower may lack what a checkpoint stands for.
+        self.disk.ends_at_start = self.alone.then(|| holes::ends(&self.state));
         if self.halted.is_some() {
             // No starts: a state that is not complete would call other topics' records dead.
             return;

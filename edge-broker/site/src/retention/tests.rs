@@ -62,6 +62,7 @@ fn world(days: &[i64]) -> (State, Usage) {
             partitions: vec![span(1), span(2)],
             sealed: true,
             poisoned: false,
+            rescuing: false,
             droppable: true,
         }
     };

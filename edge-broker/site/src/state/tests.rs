@@ -193,14 +193,14 @@ fn a_new_incarnation_jumps_once_and_counts_no_gap_as_records() {
     world.batch(1, INCARNATION_JUMP, 10);
     let again = Control::Incarnation {
         store_id: 2,
-        lost: vec![(tp(1), 3, 8)],
+        lost: vec![(tp(1), INCARNATION_JUMP + 3, INCARNATION_JUMP + 8)],
     };
     world.control(&again);
     world.control(&again);
     assert_eq!(world.marks(1).2, 2 * INCARNATION_JUMP + 10);
     assert_eq!(world.lost(), 5);
     let marks = world.state.partition(tp(1)).unwrap();
-    assert_eq!(marks.records_between(0, marks.end), 10);
+    assert_eq!(marks.records_between(0, marks.end), 5);
 }
 
 #[test]
@@ -295,4 +295,66 @@ fn a_checkpoint_of_an_older_program_is_read_and_one_cut_short_is_not() {
     let stored = world.state.encode();
     assert_eq!(State::decode(&stored), Ok(world.state.clone()));
     assert!(State::decode(&stored[..stored.len() - 1]).is_err());
+}
+
+#[test]
+fn what_the_disk_lost_counts_once_and_is_no_record_any_more() {
+    let mut world = World::new();
+    world.batch(1, 0, 10);
+    let lost = |spans: &[(i64, i64)]| Control::Lost {
+        lost: spans.iter().map(|&(a, b)| (tp(1), a, b)).collect(),
+    };
+    world.control(&lost(&[(2, 5), (8, 10)]));
+    // The same again, and more of it.
+    world.control(&lost(&[(2, 5), (4, 6)]));
+    assert_eq!(world.lost(), 3 + 2 + 1);
+    let marks = world.state.partition(tp(1)).unwrap();
+    assert_eq!((marks.end, marks.records_between(0, 10)), (10, 4));
+    let told = world.state.holes.lost().iter();
+    let told: Vec<_> = told.map(|lost| (lost.first, lost.last)).collect();
+    assert_eq!(told, [(2, 4), (8, 9), (4, 5)]);
+    let again = State::decode(&world.state.encode()).unwrap();
+    assert_eq!(again, world.state);
+}
+
+#[test]
+fn gaps_stay_few_and_apart() {
+    let mut marks = PartitionState {
+        end: 10_000,
+        ..PartitionState::default()
+    };
+    marks.add_gap(10, 20);
+    marks.add_gap(15, 25);
+    marks.add_gap(25, 30);
+    marks.add_gap(0, 0);
+    assert_eq!(marks.gaps, [(10, 30)]);
+    for n in 0..400 {
+        marks.add_gap(100 + 20 * n, 101 + 20 * n);
+    }
+    assert_eq!(marks.gaps.len(), GAPS_MAX);
+    assert!(marks.gaps.is_sorted_by(|a, b| a.1 < b.0));
+}
+
+#[test]
+fn a_topic_that_was_ever_compacted_has_holes_that_are_no_loss() {
+    use crate::holes::{ends, missing};
+    use crate::topics::CleanupPolicy;
+    let mut world = World::new();
+    world.batch(1, 0, 10);
+    let all = [(tp(1), 0, 10)];
+    assert_eq!(missing(&world.state, &ends(&world.state), &[]), all);
+    for cleanup_policy in [CleanupPolicy::Compact, CleanupPolicy::Delete] {
+        let config = TopicConfig {
+            cleanup_policy,
+            ..TopicConfig::default()
+        };
+        world.control(&Control::TopicAltered {
+            id: TopicId::from_u128(1),
+            partitions: 1,
+            config,
+        });
+        assert_eq!(missing(&world.state, &ends(&world.state), &[]), []);
+    }
+    let again = State::decode(&world.state.encode()).unwrap();
+    assert_eq!(missing(&again, &ends(&again), &[]), []);
 }

@@ -136,6 +136,8 @@ impl Checker {
     /// Reads everything a node has below its committed ends, and compares with what was promised.
     /// Returns how many acked records compaction took.
     pub fn check_node(&self, core: &SiteCore<u64>, store: &Store<MemDisk>, work: &Work) -> u64 {
+        let lost = core.alarms().find(|a| a.message.contains("the disk lost"));
+        assert!(lost.is_none(), "nothing was lost: {lost:?}");
         let mut compacted = 0;
         let newest = |found: &Found| {
             let records = found

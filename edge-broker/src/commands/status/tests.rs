@@ -127,16 +127,30 @@ fn in_trouble() -> Report {
             ),
         ],
         ledger: Ledger {
-            lost: 0,
+            lost: 5,
             shed: 3,
-            entries: vec![LedgerEntry {
-                cause: "qos0_overload".into(),
+            entries: vec![
+                loss("qos0_overload", "QoS 0, shed under load", 3),
+                loss("disk_loss", "lost by the disk", 5),
+            ],
+            lost_offsets: vec![LostOffsets {
                 topic: "mqtt".into(),
-                count: 3,
-                first_ms: NOW_MS,
-                last_ms: NOW_MS,
+                partition: 0,
+                first: 100,
+                last: 104,
             }],
         },
+    }
+}
+
+fn loss(cause: &str, words: &str, count: u64) -> LedgerEntry {
+    LedgerEntry {
+        cause: cause.into(),
+        words: words.into(),
+        topic: "mqtt".into(),
+        count,
+        first_ms: NOW_MS,
+        last_ms: NOW_MS,
     }
 }
 
@@ -164,9 +178,32 @@ central.unreachable   since 09:41 UTC     kafka-1.example.com:9093: connection t
 topic.parked   since 2026-11-17           recipes: central refuses Write on plant.recipes to
                                           edge-north
                                           grant it, then: edge-broker central retry recipes
-lost 0   shed on purpose 3
-  3 of mqtt: qos0_overload   2026-11-21T12:53:00.000Z to 2026-11-21T12:53:00.000Z
+lost 5   shed on purpose 3
+  3 of mqtt: QoS 0, shed under load   noticed 2026-11-21T12:53:00.000Z to 2026-11-21T12:53:00.000Z
+  5 of mqtt: lost by the disk   noticed 2026-11-21T12:53:00.000Z to 2026-11-21T12:53:00.000Z
+  lost offsets mqtt[0]  100 to 104
 ";
+
+/// A ledger that named no offsets left people to guess which records were gone.
+#[test]
+fn what_the_disk_lost_is_told_by_its_offsets() {
+    let lost = |partition, first, last| LostOffsets {
+        topic: "mqtt".into(),
+        partition,
+        first,
+        last,
+    };
+    let mut text = String::new();
+    let few = [lost(0, 5652, 5715), lost(0, 5780, 6229), lost(1, 3, 3)];
+    lost_offsets(&mut text, &few);
+    let expected = "  lost offsets mqtt[0]  5652 to 5715, 5780 to 6229\n  \
+                    lost offsets mqtt[1]  3 to 3\n";
+    assert_eq!(text, expected);
+    text.clear();
+    let many: Vec<LostOffsets> = (0..20).map(|n| lost(0, 10 * n, 10 * n)).collect();
+    lost_offsets(&mut text, &many);
+    assert!(text.ends_with("190 to 190\n  and 8 older ranges: status --json\n"));
+}
 
 #[test]
 fn the_picture_of_a_gateway_in_trouble() {
@@ -223,7 +260,9 @@ disk.written_bytes disk.written_bytes_per_day disk.written_bytes_per_day_max doo
 doors.mqtt[] doors.socket forward.dead_lettered forward.forwarded forward.guarantee \
 forward.next_try_ms forward.oldest_age_ms forward.out_per_s forward.reachable forward.since_ms \
 forward.waiting ledger.entries[].cause ledger.entries[].count ledger.entries[].first_ms \
-ledger.entries[].last_ms ledger.entries[].topic ledger.lost ledger.shed link.month_bytes \
+ledger.entries[].last_ms ledger.entries[].topic ledger.entries[].words ledger.lost \
+ledger.lost_offsets[].first ledger.lost_offsets[].last ledger.lost_offsets[].partition \
+ledger.lost_offsets[].topic ledger.shed link.month_bytes \
 link.month_bytes_max link.month_projected_bytes link.received_bytes link.sent_bytes \
 log.bytes_max log.bytes_used \
 log.commits log.committed log.durable log.end log.oldest_age_ms log.opened_clean \

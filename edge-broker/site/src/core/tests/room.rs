@@ -22,6 +22,7 @@ fn no_room(driver: &Driver, closed: bool) -> Usage {
         bytes: 1000,
         max_timestamp_ms: 1,
         poisoned: false,
+        rescuing: false,
     };
     Usage {
         slices: vec![slice],
