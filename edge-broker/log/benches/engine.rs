@@ -1,4 +1,5 @@
-//! What sled itself does with a group: one `insert` per value, or one `apply_batch` per group.
+//! What sled does with a group: one `insert` per value under ascending keys, one `apply_batch` per
+//! group, or as the store puts them, between fences (`sled_disk/leaves.rs`).
 //!
 //! `cargo bench -p edge-log --bench engine [-- TOTAL_BYTES]`. Slices of 16 MB, values of 7 KiB,
 //! `flush` and a sync of our own after each group, as the store does it; the folder is made in
@@ -9,6 +10,8 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use edge_log::{SledSlice, Slice};
+
 const SLICE_BYTES: usize = 16 << 20;
 const VALUE_BYTES: usize = edge_log::VALUE_BYTES_MAX;
 
@@ -16,6 +19,13 @@ const VALUE_BYTES: usize = edge_log::VALUE_BYTES_MAX;
 enum Way {
     Insert,
     ApplyBatch,
+    Fenced,
+}
+
+/// One slice, written one way.
+enum Open {
+    Sled(sled::Db, File),
+    Store(SledSlice),
 }
 
 struct Figures {
@@ -32,7 +42,8 @@ fn main() {
     for group_bytes in [500, 4_000, 16_000, 128_000, 1_000_000] {
         // Small groups: fewer bytes, since each costs a sync.
         let total_bytes = total_bytes.min(group_bytes * 3000);
-        for way in [Way::Insert, Way::ApplyBatch, Way::Insert, Way::ApplyBatch] {
+        let ways = [Way::Insert, Way::ApplyBatch, Way::Fenced];
+        for way in ways.into_iter().chain(ways) {
             let figures = run(way, group_bytes, total_bytes);
             let bytes = total_bytes as f64;
             let speed = |time: Duration| bytes / 1e6 / time.as_secs_f64();
@@ -61,21 +72,18 @@ fn run(way: Way, group_bytes: usize, total_bytes: usize) -> Figures {
     let begun = Instant::now();
     while written < total_bytes {
         let path = dir.path().join(sequence.to_string());
-        let (db, file) = open(&path);
+        let slice = open(way, &path);
         let mut in_slice = 0;
         while in_slice < SLICE_BYTES && written < total_bytes {
             rng.fill(&mut group);
             sequence += 1;
-            put(way, &db, sequence, &group);
-            db.flush().unwrap();
-            let start = Instant::now();
-            file.sync_data().unwrap();
-            syncing += start.elapsed();
+            put(way, &slice, sequence, &group);
+            syncing += sync(&slice);
             in_slice += group.len();
             written += group.len();
         }
-        drop(db);
-        file_bytes += file.metadata().unwrap().len();
+        drop(slice);
+        file_bytes += path.join("db").metadata().unwrap().len();
     }
     Figures {
         took: begun.elapsed(),
@@ -85,15 +93,36 @@ fn run(way: Way, group_bytes: usize, total_bytes: usize) -> Figures {
     }
 }
 
-fn open(path: &Path) -> (sled::Db, File) {
+fn open(way: Way, path: &Path) -> Open {
+    if let Way::Fenced = way {
+        return Open::Store(SledSlice::create(path, 4 << 20, b"").unwrap());
+    }
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(4 << 20)
         .flush_every_ms(None);
-    (config.open().unwrap(), File::open(path.join("db")).unwrap())
+    let db = config.open().unwrap();
+    Open::Sled(db, File::open(path.join("db")).unwrap())
 }
 
-fn put(way: Way, db: &sled::Db, sequence: u64, group: &[u8]) {
+/// Makes all of it durable, and says how long the sync itself took; the store's has the flush in it.
+fn sync(slice: &Open) -> Duration {
+    if let Open::Sled(db, _) = slice {
+        db.flush().unwrap();
+    }
+    let start = Instant::now();
+    match slice {
+        Open::Sled(_, file) => file.sync_data().unwrap(),
+        Open::Store(slice) => slice.sync().unwrap(),
+    }
+    start.elapsed()
+}
+
+fn put(way: Way, slice: &Open, sequence: u64, group: &[u8]) {
+    let db = match slice {
+        Open::Sled(db, _) => db,
+        Open::Store(slice) => return slice.put(sequence, group).unwrap(),
+    };
     let key = |part: usize| {
         let mut key = [0; 12];
         key[..8].copy_from_slice(&sequence.to_be_bytes());
@@ -102,7 +131,7 @@ fn put(way: Way, db: &sled::Db, sequence: u64, group: &[u8]) {
     };
     let values = group.chunks(VALUE_BYTES).enumerate();
     match way {
-        Way::Insert => values.for_each(|(part, value)| {
+        Way::Insert | Way::Fenced => values.for_each(|(part, value)| {
             db.insert(key(part), value).unwrap();
         }),
         Way::ApplyBatch => {
