@@ -105,7 +105,8 @@ fn open(way: Way, path: &Path) -> Open {
     Open::Sled(db, File::open(path.join("db")).unwrap())
 }
 
-/// Makes all of it durable, and says how long the sync itself took; the store's has the flush in it.
+/// Makes all of it durable, and says how long the sync itself took; the store's has the flush in
+/// it.
 fn sync(slice: &Open) -> Duration {
     if let Open::Sled(db, _) = slice {
         db.flush().unwrap();
