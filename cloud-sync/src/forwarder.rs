@@ -124,7 +124,7 @@ impl Forwarder {
         let kept: BTreeMap<TopicId, LocalTopic> =
             topics.into_iter().map(|topic| (topic.id, topic)).collect();
         self.topics.retain(|id, _| kept.contains_key(id));
-        self.partitions.retain(|tp, _| kept.contains_key(&tp.topic));
+        self.let_go(|tp| !kept.contains_key(&tp.topic));
         for (id, local) in kept {
             let known = self
                 .topics
@@ -145,6 +145,19 @@ impl Forwarder {
                 self.park(id, reason, now);
             }
         }
+    }
+
+    /// Forgets partitions.
+    ///
+    /// Who comes back to the same central partition begins a sequence at 0. Under the same
+    /// producer id central would take that for a repetition and drop it: records that are nowhere
+    /// would count as sent. So nobody begins with an id that somebody who left has used.
+    fn let_go(&mut self, goes: impl Fn(&TopicPartition) -> bool) {
+        let mut leaving = self.partitions.values().filter(|p| goes(&p.tp));
+        if self.idempotent() && leaving.any(|p| p.identity.is_some()) {
+            self.producer = Producer::Wanted;
+        }
+        self.partitions.retain(|tp, _| !goes(tp));
     }
 
     /// Marks of a local partition; new ones begin at their durable progress.

@@ -40,9 +40,7 @@ impl Forwarder {
         match read {
             ReadOutcome::Packed(packed) => self.take_packed(tp, packed, now),
             ReadOutcome::OutOfRange { start, end } => self.skip_to(tp, start, end, now),
-            ReadOutcome::Gone => {
-                self.partitions.remove(&tp);
-            }
+            ReadOutcome::Gone => self.let_go(|other| *other == tp),
             ReadOutcome::Failed(reason) => {
                 self.outputs
                     .push_back(Output::Note(Note::Unreadable { tp, reason }));

@@ -4,6 +4,8 @@
 //! is committed, lets time pass and looks at the requests.
 #![allow(clippy::unwrap_used)]
 
+mod identity;
+
 use edge_site::{Compression, Record, TopicId, TopicPartition};
 use kafka_wire::BatchBuilder;
 
@@ -20,11 +22,6 @@ use crate::{
     config::OnRejected,
     error::{ConnectError, Stage},
     status::TopicState,
-};
-
-const IDENTITY: Identity = Identity {
-    producer_id: 7,
-    epoch: 0,
 };
 
 fn settings() -> Settings {
@@ -62,6 +59,11 @@ struct Bench {
     /// Record at which a batch of two begins that cannot be decoded.
     unreadable: Option<i64>,
     ends: Vec<(TopicPartition, i64)>,
+    /// Why there is no producer id; none = each question brings the next.
+    no_producer: Option<i16>,
+    producers: i64,
+    /// What a read says: the topic was deleted.
+    gone: bool,
 }
 
 fn tp(topic: u128, partition: u32) -> TopicPartition {
@@ -101,6 +103,9 @@ impl Bench {
             nobody_answers: false,
             unreadable: None,
             ends: Vec::new(),
+            no_producer: None,
+            producers: 0,
+            gone: false,
         };
         for tp in [tp(1, 0), tp(1, 1), tp(2, 0), tp(2, 1)] {
             bench.commit(tp, 0);
@@ -170,6 +175,11 @@ impl Bench {
                     self.others.push(output);
                 }
                 Output::Connect { link, .. } => self.core.handle_connected(link, self.now),
+                Output::Read(request) if self.gone => {
+                    let (tp, number) = (request.tp, request.number);
+                    self.core
+                        .handle_read(tp, number, ReadOutcome::Gone, self.now);
+                }
                 Output::Read(request) => {
                     let end = self
                         .ends
@@ -205,7 +215,18 @@ impl Bench {
         }
     }
 
-    fn answer(&self, question: &Control) -> ControlAnswer {
+    fn producer_id(&mut self) -> ControlAnswer {
+        if let Some(code) = self.no_producer {
+            return ControlAnswer::ProducerId(Err(code));
+        }
+        self.producers += 1;
+        ControlAnswer::ProducerId(Ok(Identity {
+            producer_id: self.producers,
+            epoch: 0,
+        }))
+    }
+
+    fn answer(&mut self, question: &Control) -> ControlAnswer {
         match question {
             _ if self.nobody_answers => {
                 ControlAnswer::Failed(ConnectError::new(Stage::Tcp, "b", "refused"))
@@ -230,7 +251,7 @@ impl Bench {
                     topics: topics.iter().map(topic).collect(),
                 })
             }
-            Control::InitProducerId => ControlAnswer::ProducerId(Ok(IDENTITY)),
+            Control::InitProducerId => self.producer_id(),
             Control::CreateTopics { .. } => ControlAnswer::Created(Vec::new()),
             Control::DescribeConfigs { topics } => {
                 let known = topics.iter().map(|name| (name.clone(), Some(1 << 20)));

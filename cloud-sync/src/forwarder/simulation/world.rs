@@ -94,6 +94,8 @@ pub(super) struct World {
     pub in_flight: BTreeMap<LinkId, BTreeSet<u64>>,
     pub busy_until: BTreeMap<LinkId, Ms>,
     pub link_is_cut: bool,
+    /// A topic that is not forwarded just now.
+    pub away: Option<TopicId>,
 }
 
 fn topic_id(n: u128) -> TopicId {
@@ -199,6 +201,7 @@ impl World {
             in_flight: BTreeMap::new(),
             busy_until: BTreeMap::new(),
             link_is_cut: false,
+            away: None,
         };
         world.core.handle_topics(world.topics.clone(), 0);
         world
