@@ -215,7 +215,8 @@ impl Forwarder {
         }
         let waiting = partition.letters.get_or_insert(Letters {
             letters: Vec::new(),
-            asked: false,
+            asked: None,
+            since: now,
             not_before: now,
             failures: 0,
         });
@@ -223,26 +224,57 @@ impl Forwarder {
     }
 
     /// The dead letters of a partition are durable, or could not be written.
-    pub fn handle_dead_lettered(&mut self, tp: TopicPartition, written: bool, now: Ms) {
+    pub fn handle_dead_lettered(
+        &mut self,
+        tp: TopicPartition,
+        number: u64,
+        written: Result<(), String>,
+        now: Ms,
+    ) {
         self.dirty = true;
-        let wait = self.backoff(1);
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
-        let Some(letters) = &mut partition.letters else {
+        let answered = |letters: &mut Letters| letters.asked == Some(number);
+        let Some(letters) = partition.letters.take_if(answered) else {
             return;
         };
-        if !written {
-            letters.asked = false;
-            letters.failures += 1;
-            letters.not_before = now + wait;
-            return;
+        if let Err(reason) = written {
+            return self.letters_wait(tp, letters, reason, now);
         }
         let offsets = letters.letters.iter().map(|(offset, _)| *offset);
         self.counters.dead_lettered += letters.letters.len() as u64;
         Arc::make_mut(&mut partition.skip).extend(offsets);
-        partition.letters = None;
         self.note_progress(tp);
+    }
+
+    /// Tries again later; where it does not help, the topic says so in `status` and by its alarm.
+    fn letters_wait(&mut self, tp: TopicPartition, letters: Letters, reason: String, now: Ms) {
+        let failures = letters.failures + 1;
+        let since = letters.since;
+        let not_before = now + self.backoff(failures);
+        let topic = self.topics.get(&tp.topic).map(|t| t.local.name.clone());
+        self.outputs.push_back(Output::Note(Note::LettersWait {
+            topic: topic.unwrap_or_default(),
+            partition: tp.partition,
+            reason: reason.clone(),
+        }));
+        if let Some(partition) = self.partitions.get_mut(&tp) {
+            partition.letters = Some(Letters {
+                asked: None,
+                failures,
+                not_before,
+                ..letters
+            });
+        }
+        if now - since >= self.settings.park_after_ms {
+            let reason = format!(
+                "partition {}: records that central refuses cannot be written to _dead_letter: \
+                 {reason}",
+                tp.partition
+            );
+            self.park(tp.topic, reason, now);
+        }
     }
 }
 

@@ -101,7 +101,9 @@ pub(crate) enum Rewind {
 #[derive(Debug)]
 pub(crate) struct Letters {
     pub letters: Vec<(i64, String)>,
-    pub asked: bool,
+    /// The number they were handed out under; an answer to another is about others.
+    pub asked: Option<u64>,
+    pub since: Ms,
     pub not_before: Ms,
     pub failures: u32,
 }

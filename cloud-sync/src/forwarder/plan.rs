@@ -79,17 +79,19 @@ impl Forwarder {
             let Some(letters) = &mut partition.letters else {
                 continue;
             };
-            if letters.asked || in_flight > 0 {
+            if letters.asked.is_some() || in_flight > 0 {
                 continue;
             }
             if letters.not_before > now {
                 wake.push(letters.not_before);
                 continue;
             }
-            letters.asked = true;
+            self.numbers += 1;
+            letters.asked = Some(self.numbers);
             let letters = letters.letters.clone();
             self.outputs.push_back(Output::DeadLetter {
                 tp: partition.tp,
+                number: self.numbers,
                 letters,
             });
         }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod identity;
+mod refusals;
 
 use edge_site::{Compression, Record, TopicId, TopicPartition};
 use kafka_wire::BatchBuilder;
@@ -527,12 +528,17 @@ fn a_mark_waits_for_the_dead_letter_of_the_record_before_it() {
         .handle_produce_response(request.link, request.number, &[answer], 0, bench.now);
     bench.pass(100);
     let asked = bench.others.iter().find_map(|output| match output {
-        Output::DeadLetter { letters, .. } => Some(letters.clone()),
+        Output::DeadLetter {
+            number, letters, ..
+        } => Some((*number, letters.clone())),
         _ => None,
     });
-    assert_eq!(asked.unwrap(), [(3, "INVALID_RECORD (87): bad".to_owned())]);
+    let (number, letters) = asked.unwrap();
+    assert_eq!(letters, [(3, "INVALID_RECORD (87): bad".to_owned())]);
     assert!(bench.sent.is_empty() && bench.progress().is_empty());
-    bench.core.handle_dead_lettered(tp(1, 0), true, bench.now);
+    bench
+        .core
+        .handle_dead_lettered(tp(1, 0), number, Ok(()), bench.now);
     bench.pass(100);
     bench.answer_next(0);
     assert_eq!(bench.progress(), [10]);

@@ -272,6 +272,7 @@ pub(crate) enum Output {
     /// Append these records to `_dead_letter`; answered by `handle_dead_lettered`.
     DeadLetter {
         tp: TopicPartition,
+        number: u64,
         letters: Vec<(i64, String)>,
     },
     /// Something for the log file.
@@ -318,6 +319,12 @@ pub(crate) enum Note {
         topic: String,
         partition: u32,
         range: Unreadable,
+    },
+    /// `_dead_letter` could not be written.
+    LettersWait {
+        topic: String,
+        partition: u32,
+        reason: String,
     },
     Rejected {
         topic: String,
