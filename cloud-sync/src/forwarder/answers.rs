@@ -105,6 +105,7 @@ impl Forwarder {
             };
             held.sent = Sent::No;
             held.lost_answers += 1;
+            held.perhaps_there = true;
             let rewind = if held.lost_answers >= lost_max {
                 Rewind::Reread
             } else {
@@ -215,9 +216,7 @@ impl Forwarder {
             self.note_progress(tp);
             return self.unpark(tp);
         }
-        if outcome == Outcome::Unknown {
-            held.lost_answers += 1;
-        }
+        held.perhaps_there |= outcome.is_perhaps_appended();
         if behind_a_refusal && !matches!(outcome, Outcome::Park(_) | Outcome::NoIdempotence) {
             // Refused because of the hole before it; what matters is the first refusal.
             return;
@@ -253,7 +252,7 @@ impl Forwarder {
         let failing_ms = partition.note_failure(now, wait);
         partition.rewind(rewind);
         // What certainly is not there need not stay in memory while it waits.
-        if partition.failures > 1 && partition.held.iter().all(|held| held.lost_answers == 0) {
+        if partition.failures > 1 && !partition.held.iter().any(|held| held.perhaps_there) {
             partition.rewind(Rewind::Reread);
         }
         if failing_ms >= self.settings.park_after_ms {

@@ -46,7 +46,8 @@ pub(crate) const NO_ANSWER: i16 = REQUEST_TIMED_OUT;
 pub(crate) enum Outcome {
     /// It is there (or was already).
     Appended,
-    /// Not appended; ask who leads and send again.
+    /// Whoever answered does not lead now, but may have when it appended: ask who leads and send
+    /// the very same again.
     Moved,
     /// Not appended; send again later.
     Retry,
@@ -89,7 +90,16 @@ pub(crate) fn classify(answer: &PartAnswer, central_topic: &str) -> Outcome {
             answer.error_message.as_deref(),
             central_topic,
         )),
-        _ => Outcome::Retry,
+        // Nobody knows what became of it.
+        _ => Outcome::Unknown,
+    }
+}
+
+impl Outcome {
+    /// Whether the batch may be there all the same: a leader that is deposed while it waits for
+    /// its replicas says "not leader", and the next leader has the batch.
+    pub fn is_perhaps_appended(&self) -> bool {
+        matches!(self, Self::Moved | Self::Unknown)
     }
 }
 

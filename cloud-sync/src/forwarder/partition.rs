@@ -71,8 +71,11 @@ pub(crate) struct Held {
     pub sent: Sent,
     /// First sequence number under the partition's identity, once it was sent.
     pub sequence: Option<i32>,
-    /// Times it was sent without an answer; then it may be there already.
+    /// Times its connection broke before the answer came.
     pub lost_answers: u32,
+    /// It may be there already under its number: then it must stay as it is, because central
+    /// knows a repetition by its first number and its count.
+    pub perhaps_there: bool,
     pub since: Ms,
 }
 
@@ -240,6 +243,7 @@ impl Partition {
             sent: Sent::No,
             sequence: None,
             lost_answers: 0,
+            perhaps_there: false,
             since: now,
         });
     }
@@ -306,7 +310,7 @@ impl Partition {
 
     /// Lets go of all chunks; they are read again from the last acknowledged offset.
     fn drop_held(&mut self) -> bool {
-        let perhaps_there = self.held.iter().any(|held| held.lost_answers > 0);
+        let perhaps_there = self.held.iter().any(|held| held.perhaps_there);
         if let Some(sequence) = self.held.front().and_then(|held| held.sequence) {
             self.next_sequence = sequence;
         }
@@ -321,10 +325,7 @@ impl Partition {
 
     /// Starts a new sequence under the next epoch, which central takes without a question.
     fn next_epoch(&mut self) -> bool {
-        for held in &mut self.held {
-            held.sequence = None;
-        }
-        self.next_sequence = 0;
+        self.renumber();
         match &mut self.identity {
             Some(identity) if identity.epoch < i16::MAX - 1 => {
                 identity.epoch += 1;
@@ -339,9 +340,15 @@ impl Partition {
 
     pub fn forget_identity(&mut self) {
         self.identity = None;
+        self.renumber();
+    }
+
+    /// All that is held gets new numbers; under those nothing of it can be there.
+    fn renumber(&mut self) {
         self.next_sequence = 0;
         for held in &mut self.held {
             held.sequence = None;
+            held.perhaps_there = false;
         }
     }
 

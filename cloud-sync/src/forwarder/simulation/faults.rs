@@ -10,7 +10,7 @@ use crate::forwarder::{
 
 impl World {
     pub(super) fn fault(&mut self) {
-        match self.chance.below(11) {
+        match self.chance.below(12) {
             0 => {
                 let n = self.central.brokers.len() as u64;
                 let node = 1 + self.chance.below(n) as i32;
@@ -33,6 +33,7 @@ impl World {
             5 => {
                 self.central.not_enough_replicas = !self.central.not_enough_replicas;
             }
+            7 => self.central.deposes = !self.central.deposes,
             6 => self.leave_or_return(),
             _ => self.break_links(|_| true),
         }
@@ -101,6 +102,7 @@ impl World {
         self.central.down.clear();
         self.link_is_cut = false;
         self.central.not_enough_replicas = false;
+        self.central.deposes = false;
         self.central.elect(&mut self.chance);
         self.away = None;
         self.tell_topics();

@@ -37,3 +37,30 @@ fn a_partition_that_a_read_finds_gone_leaves_its_producer_id_to_nobody() {
     bench.pass(600);
     assert_eq!(bench.producers, before + 1);
 }
+
+/// A leader that is deposed while it waits for its replicas says "not leader" of a batch that the
+/// next leader has. It was cut anew after the second such answer: a repetition that central could
+/// not know as one.
+#[test]
+fn a_batch_of_a_deposed_leader_is_sent_again_as_it_was() {
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 10, 1000);
+    let before = bench.under_way();
+    for end in [12, 14, 16] {
+        bench.answer_next(6);
+        bench.commit(tp(1, 0), end);
+        bench.pass(1_500);
+        assert_eq!(bench.under_way()[0], before[0]);
+    }
+}
+
+/// What certainly is not there need not wait in memory.
+#[test]
+fn a_batch_that_replicas_are_missing_for_is_read_again() {
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 10, 1000);
+    bench.answer_next(19);
+    bench.pass(1_500);
+    bench.commit(tp(1, 0), 12);
+    bench.answer_next(19);
+    bench.pass(1_500);
+    assert_eq!(bench.under_way(), [(0, 0, 0, 12)]);
+}
