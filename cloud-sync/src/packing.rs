@@ -236,6 +236,9 @@ impl Packer<'_> {
         if bytes + kafka_wire::BATCH_HEADER_BYTES > self.request.batch_bytes_max
             && self.is_oversized(record)
         {
+            // Alone in its range, so that what is ahead of it can go without it.
+            self.flush(building, offset);
+            self.push(offset + 1, Vec::new(), None);
             return self.packed.oversized.push((offset, bytes));
         }
         let builder = &building.builder;

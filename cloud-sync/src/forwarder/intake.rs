@@ -74,9 +74,10 @@ impl Forwarder {
         if partition.rewind.is_some() {
             return; // it is read again once nothing is in flight
         }
-        if !self.passes_unreadable(tp, &mut packed, now) {
+        if self.parks_for(tp, &mut packed, limit, now) {
             return;
         }
+        self.tell_unreadable(tp, &mut packed);
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
@@ -89,36 +90,53 @@ impl Forwarder {
             debug_assert_eq!(chunk.from, partition.read_pos, "chunks are contiguous");
             partition.hold(chunk, now);
         }
-        if partition.read_pos == before {
+        if partition.read_pos == before && partition.barrier != Some(before) {
             partition.not_before = now + self.settings.retry_ms_min;
         }
         partition.due = partition.unread() > 0;
-        let letters = packed.oversized.into_iter().map(|(offset, bytes)| {
-            let text =
-                format!("record of {bytes} bytes exceeds central's max.message.bytes: {limit}");
-            (offset, text)
-        });
+        let letters = packed.oversized.into_iter();
+        let letters = letters.map(|(offset, bytes)| (offset, oversized_reason(bytes, limit)));
         // Before progress is looked at: what is left out of the chunks is nowhere yet.
         self.refuse_records(tp, letters.collect(), false, now);
         self.note_progress(tp);
     }
 
-    /// Records that nobody can read are passed and count as lost; or what is before them is sent,
-    /// and then their topic parks: false.
-    fn passes_unreadable(&mut self, tp: TopicPartition, packed: &mut Packed, now: Ms) -> bool {
-        let bad = packed.chunks.iter().position(|c| c.unreadable > 0);
-        let (Some(bad), Some(range)) = (bad, packed.unreadable.first().cloned()) else {
-            return true;
-        };
-        let parks = self.settings.on_rejected == OnRejected::Park;
-        if parks && bad > 0 {
-            packed.chunks.truncate(bad);
-            return true;
-        }
-        if parks {
-            self.park(tp.topic, unreadable_reason(tp, &range), now);
+    /// Where the operator wants it, what cannot be sent parks its topic: true. What is ahead of it
+    /// goes first.
+    fn parks_for(
+        &mut self,
+        tp: TopicPartition,
+        packed: &mut Packed,
+        limit: usize,
+        now: Ms,
+    ) -> bool {
+        if self.settings.on_rejected != OnRejected::Park {
             return false;
         }
+        let oversized = packed.oversized.first().map(|(offset, bytes)| {
+            let why = oversized_reason(*bytes, limit);
+            (*offset, format!("record {}@{offset}: {why}", tp.partition))
+        });
+        let unreadable = packed.unreadable.first();
+        let unreadable = unreadable.map(|range| (range.from, unreadable_reason(tp, range)));
+        let first = oversized.into_iter().chain(unreadable).min();
+        let (Some((offset, reason)), Some(partition)) = (first, self.partitions.get_mut(&tp))
+        else {
+            return false;
+        };
+        packed.oversized.clear();
+        packed.unreadable.clear();
+        packed.chunks.retain(|chunk| chunk.next <= offset);
+        if packed.chunks.is_empty() && partition.held.is_empty() {
+            self.park(tp.topic, reason, now);
+            return true;
+        }
+        partition.barrier = Some(offset);
+        false
+    }
+
+    /// Records that nobody can read are passed, and count as lost.
+    fn tell_unreadable(&mut self, tp: TopicPartition, packed: &mut Packed) {
         let topic = self.topics.get(&tp.topic).map(|t| t.local.name.clone());
         for range in std::mem::take(&mut packed.unreadable) {
             self.outputs.push_back(Output::Note(Note::Undecodable {
@@ -127,7 +145,6 @@ impl Forwarder {
                 range,
             }));
         }
-        true
     }
 
     /// Whether wrong stamps are worth waiting for the right time: once, for a while.
@@ -276,6 +293,10 @@ impl Forwarder {
             self.park(tp.topic, reason, now);
         }
     }
+}
+
+fn oversized_reason(bytes: usize, limit: usize) -> String {
+    format!("record of {bytes} bytes exceeds central's max.message.bytes: {limit}")
 }
 
 fn unreadable_reason(tp: TopicPartition, range: &Unreadable) -> String {

@@ -45,6 +45,8 @@ pub(crate) struct Partition {
     pub chunk_records_max: u32,
     pub skip: Arc<BTreeSet<i64>>,
     pub letters: Option<Letters>,
+    /// What begins here parks the topic; it is not looked at before all ahead of it is there.
+    pub barrier: Option<i64>,
     pub estimate: Estimate,
     pub forwarded_records: u64,
     /// Passed without having been sent, and not told yet.
@@ -143,6 +145,7 @@ impl Partition {
             chunk_records_max: u32::MAX,
             skip: Arc::default(),
             letters: None,
+            barrier: None,
             estimate: Estimate {
                 bytes_per_record: 200.0,
                 packing: 1.0,
@@ -201,6 +204,7 @@ impl Partition {
             && self.letters.is_none()
             && self.not_before <= now
             && self.ready() < 2
+            && (self.held.is_empty() || self.barrier != Some(self.read_pos))
             && self.held.len() < REMEMBERED_BATCHES + 3
     }
 

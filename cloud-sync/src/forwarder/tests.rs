@@ -59,6 +59,8 @@ struct Bench {
     nobody_answers: bool,
     /// Record at which a batch of two begins that cannot be decoded.
     unreadable: Option<i64>,
+    /// A record that is larger than central takes.
+    oversized: Option<i64>,
     ends: Vec<(TopicPartition, i64)>,
     /// Why there is no producer id; none = each question brings the next.
     no_producer: Option<i16>,
@@ -103,6 +105,7 @@ impl Bench {
             clock_is_unset: false,
             nobody_answers: false,
             unreadable: None,
+            oversized: None,
             ends: Vec::new(),
             no_producer: None,
             producers: 0,
@@ -197,6 +200,16 @@ impl Bench {
                         let now = self.now;
                         self.core
                             .handle_read(request.tp, request.number, outcome, now);
+                        continue;
+                    }
+                    if let Some(at) = self
+                        .oversized
+                        .filter(|at| (request.from..next).contains(at))
+                    {
+                        let packed = with_an_oversized(request.from, at, next);
+                        let (tp, number) = (request.tp, request.number);
+                        let outcome = ReadOutcome::Packed(packed);
+                        self.core.handle_read(tp, number, outcome, self.now);
                         continue;
                     }
                     let packed = Packed {
@@ -354,6 +367,24 @@ fn with_a_hole(from: i64, bad: i64, next: i64) -> Packed {
             next: bad + 2,
             reason: "garbage".into(),
         }],
+        ..Packed::default()
+    }
+}
+
+/// Chunks of `from..next` where the record at `at` is left out as too large.
+fn with_an_oversized(from: i64, at: i64, next: i64) -> Packed {
+    let hole = Chunk {
+        from: at,
+        next: at + 1,
+        runs: Vec::new(),
+        batch: None,
+        unreadable: 0,
+    };
+    let before = (from < at).then(|| chunk(from, at));
+    let after = (at + 1 < next).then(|| chunk(at + 1, next));
+    Packed {
+        chunks: before.into_iter().chain([hole]).chain(after).collect(),
+        oversized: vec![(at, 2_000_000)],
         ..Packed::default()
     }
 }

@@ -189,6 +189,12 @@ fn a_record_that_central_cannot_take_is_named_and_the_rest_goes_on() {
             .collect::<Vec<_>>(),
         [1]
     );
+    let ranges: Vec<_> = packed.chunks.iter().map(|c| (c.from, c.next)).collect();
+    assert_eq!(
+        ranges,
+        [(0, 1), (1, 2), (2, 3)],
+        "what is ahead can go without it"
+    );
     check(&packed, 0, 3, &[1], 20);
 }
 

@@ -2,6 +2,13 @@
 
 use super::*;
 
+fn parking() -> Settings {
+    Settings {
+        on_rejected: OnRejected::Park,
+        ..settings()
+    }
+}
+
 /// Numbers of the dead letters asked for since the last call.
 fn letters(bench: &mut Bench) -> Vec<u64> {
     let letters = |output| match output {
@@ -70,4 +77,31 @@ fn an_answer_for_letters_of_before_says_nothing_about_those_of_now() {
     bench.pass(200);
     bench.answer_next(0);
     assert_eq!(bench.progress(), [1]);
+}
+
+/// With `on_rejected = "park"` a record too large for central kept all records of its read back,
+/// also those ahead of it.
+#[test]
+fn what_is_ahead_of_a_record_too_large_is_sent_before_its_topic_parks() {
+    let mut bench = Bench::backlog(parking(), tp(1, 0), 1, 1000);
+    bench.answer_next(0);
+    bench.oversized = Some(4);
+    bench.commit(tp(1, 0), 10);
+    bench.pass(600);
+    assert_eq!(bench.under_way(), [(0, 1, 0, 3)]);
+    assert_ne!(
+        bench.state("a").0,
+        TopicState::Parked,
+        "not while it is under way"
+    );
+    bench.answer_next(0);
+    bench.pass(600);
+    assert_eq!(bench.state("a").0, TopicState::Parked);
+    assert_eq!(bench.progress().last(), Some(&4));
+    let reason = bench.core.topic_status(bench.now)[0].reason.clone();
+    assert!(
+        reason
+            .unwrap()
+            .starts_with("record 0@4: record of 2000000 bytes")
+    );
 }
