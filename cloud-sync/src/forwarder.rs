@@ -193,15 +193,24 @@ impl Forwarder {
         true
     }
 
+    /// Parks the topic of a partition, for what is the matter with that one alone.
+    fn park_for(&mut self, tp: TopicPartition, reason: String, now: Ms) {
+        self.park_topic(tp.topic, Some(tp.partition), reason, now);
+    }
+
     /// Parks a topic: nothing of it is sent until its time comes.
     fn park(&mut self, id: TopicId, reason: String, now: Ms) {
+        self.park_topic(id, None, reason, now);
+    }
+
+    fn park_topic(&mut self, id: TopicId, partition: Option<u32>, reason: String, now: Ms) {
         let Some(topic) = self.topics.get_mut(&id) else {
             return;
         };
         if topic.is_parked() {
             return;
         }
-        let retry_in_ms = topic.park(reason.clone(), now);
+        let retry_in_ms = topic.park(partition, reason.clone(), now);
         let name = topic.local.name.clone();
         self.outputs.push_back(Output::Note(Note::Parked {
             topic: name,

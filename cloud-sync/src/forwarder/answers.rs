@@ -1,6 +1,6 @@
 //! Connections and answers: what a broker's word means for the partitions it is about.
 
-use edge_site::TopicPartition;
+use edge_site::{TopicId, TopicPartition};
 
 use super::{
     Forwarder, Producer,
@@ -239,7 +239,7 @@ impl Forwarder {
             Outcome::NoIdempotence => self.go_without_idempotence(),
             Outcome::TooLarge => self.too_large(tp, now),
             Outcome::Rejected(records) => self.rejected(tp, &records, code, now),
-            Outcome::Park(reason) => self.park(tp.topic, reason, now),
+            Outcome::Park(reason) => self.park_for(tp, reason, now),
         }
     }
 
@@ -267,7 +267,7 @@ impl Forwarder {
                 failing_ms / 1000,
                 outcome::name(code)
             );
-            self.park(tp.topic, reason, now);
+            self.park_for(tp, reason, now);
         }
     }
 
@@ -346,15 +346,24 @@ impl Forwarder {
         self.refuse_records(tp, letters, true, now);
     }
 
-    /// Central takes records of a topic again: it is not parked any more.
+    /// Central takes records of a partition: its topic is not refused any more, unless that was
+    /// about another one.
     fn unpark(&mut self, tp: TopicPartition) {
         let Some(topic) = self.topics.get_mut(&tp.topic) else {
             return;
         };
-        if topic.is_parked() {
-            return;
+        let about = topic.refusal.as_ref().and_then(|refusal| refusal.partition);
+        if about.is_none_or(|partition| partition == tp.partition) {
+            self.resumed(tp.topic);
         }
-        if topic.refusal.take().is_some() {
+    }
+
+    /// What refused a topic is over.
+    pub(super) fn resumed(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get_mut(&id) else {
+            return;
+        };
+        if !topic.is_parked() && topic.refusal.take().is_some() {
             let topic = topic.local.name.clone();
             self.outputs
                 .push_back(Output::Note(Note::Resumed { topic }));

@@ -325,7 +325,7 @@ impl Forwarder {
         match leaderless_ms {
             Some((ms, n)) if ms >= self.settings.park_after_ms => {
                 let reason = format!("partition {n} of {} has no leader", answer.name);
-                self.park(id, reason, now);
+                self.park_topic(id, Some(n), reason, now);
                 false
             }
             other => other.is_some(),

@@ -128,7 +128,7 @@ impl Forwarder {
         packed.unreadable.clear();
         packed.chunks.retain(|chunk| chunk.next <= offset);
         if packed.chunks.is_empty() && partition.held.is_empty() {
-            self.park(tp.topic, reason, now);
+            self.park_for(tp, reason, now);
             return true;
         }
         partition.barrier = Some(offset);
@@ -222,7 +222,7 @@ impl Forwarder {
         }));
         if self.settings.on_rejected == OnRejected::Park {
             let where_ = format!("record {}@{offset}: {reason}", tp.partition);
-            return self.park(tp.topic, where_, now);
+            return self.park_for(tp, where_, now);
         }
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
@@ -290,7 +290,7 @@ impl Forwarder {
                  {reason}",
                 tp.partition
             );
-            self.park(tp.topic, reason, now);
+            self.park_for(tp, reason, now);
         }
     }
 }

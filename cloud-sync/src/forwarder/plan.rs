@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use edge_site::TopicPartition;
+use edge_site::{TopicId, TopicPartition};
 
 use super::{
     Forwarder, Producer,
     link::{InFlight, Link, LinkState},
     partition::{Reading, Sent},
-    topic::Phase,
+    topic::{Phase, Topic},
     types::{Class, LinkId, Ms, Output, Part, ProduceRequest, ReadRequest},
 };
 
@@ -70,6 +70,24 @@ impl Forwarder {
         for at in wake {
             self.wake(at);
         }
+        self.plan_resumed();
+    }
+
+    /// A refusal is over as well when nothing is left of what was refused: retention took it.
+    fn plan_resumed(&mut self) {
+        let idle = |id: TopicId, partition| {
+            let tp = TopicPartition {
+                topic: id,
+                partition,
+            };
+            self.partitions.get(&tp).is_none_or(|p| !p.has_work())
+        };
+        let over = |(id, topic): (&TopicId, &Topic)| {
+            let partition = topic.refusal.as_ref()?.partition?;
+            (!topic.is_parked() && idle(*id, partition)).then_some(*id)
+        };
+        let over: Vec<_> = self.topics.iter().filter_map(over).collect();
+        over.into_iter().for_each(|id| self.resumed(id));
     }
 
     fn plan_letters(&mut self, now: Ms) {

@@ -15,7 +15,7 @@ use super::{
     tries::Tries,
     types::{
         Broker, Chunk, Class, Control, ControlAnswer, Identity, LinkId, LocalMarks, LocalTopic,
-        Metadata, Ms, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, Settings,
+        Metadata, Ms, Note, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, Settings,
         TopicMetadata, Unreadable,
     },
 };

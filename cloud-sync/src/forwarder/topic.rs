@@ -38,6 +38,8 @@ pub(crate) struct Refusal {
     pub reason: String,
     pub since: Ms,
     pub times: u32,
+    /// The partition it was about; none = the whole topic.
+    pub partition: Option<u32>,
 }
 
 /// What one batch may weigh at central.
@@ -67,15 +69,17 @@ impl Topic {
     }
 
     /// Parks it; how long until the next try.
-    pub fn park(&mut self, reason: String, now: Ms) -> Ms {
+    pub fn park(&mut self, partition: Option<u32>, reason: String, now: Ms) -> Ms {
         let refusal = self.refusal.get_or_insert(Refusal {
             reason: String::new(),
             since: now,
             times: 0,
+            partition,
         });
         let wait = (PARK_MS_MIN << refusal.times.min(10)).min(PARK_MS_MAX);
         refusal.times += 1;
         refusal.reason = reason;
+        refusal.partition = partition;
         self.phase = Phase::Parked {
             retry_at: now + wait,
         };

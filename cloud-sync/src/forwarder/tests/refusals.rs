@@ -105,3 +105,44 @@ fn what_is_ahead_of_a_record_too_large_is_sent_before_its_topic_parks() {
             .starts_with("record 0@4: record of 2000000 bytes")
     );
 }
+
+/// A healthy partition of the topic cleared the refusal of its neighbour with each of its records:
+/// the alarm came and went, and the wait never doubled.
+#[test]
+fn one_refused_partition_keeps_its_topic_parked_longer_and_longer() {
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 1, 1000);
+    bench.commit(tp(1, 1), 1);
+    let mut end = 1;
+    while bench.now < 400_000 {
+        while !bench.sent.is_empty() {
+            let (_, request) = bench.sent.remove(0);
+            let code = |partition| if partition == 1 { 44 } else { 0 };
+            let answers = request.parts.iter().map(|part| PartAnswer {
+                error_code: code(part.tp.partition),
+                ..PartAnswer::default()
+            });
+            let answers: Vec<_> = answers.collect();
+            let (link, number, now) = (request.link, request.number, bench.now);
+            bench
+                .core
+                .handle_produce_response(link, number, &answers, 0, now);
+            bench.settle();
+        }
+        if bench.now % 5_000 == 0 {
+            end += 1;
+            bench.commit(tp(1, 0), end);
+        }
+        bench.pass(1);
+    }
+    let waits: Vec<_> = bench.others.iter().filter_map(parked_ms).collect();
+    assert_eq!(waits, [30_000, 60_000, 120_000, 240_000]);
+    let resumed = |o: &&Output| matches!(o, Output::Note(Note::Resumed { .. }));
+    assert_eq!(bench.others.iter().filter(resumed).count(), 0);
+}
+
+fn parked_ms(output: &Output) -> Option<Ms> {
+    match output {
+        Output::Note(Note::Parked { retry_in_ms, .. }) => Some(*retry_in_ms),
+        _ => None,
+    }
+}
