@@ -142,6 +142,7 @@ impl Packer<'_> {
             && i64::from(header.record_count) == next - first
             && batch.record_count() <= self.request.chunk_records_max
             && batch.bytes().len() <= self.request.batch_bytes_max
+            && first >= self.request.decode_before
             && self.packing.source.is_none()
             && !self.needs(batch, |mend| mend.add_ms.is_some_and(|add| add != 0))
             && self.request.skip.range(first..next).next().is_none()

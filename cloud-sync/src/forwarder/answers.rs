@@ -18,6 +18,8 @@ use crate::error::{ConnectError, Stage};
 /// which central would recognise: few where the link is too slow for it, more where it breaks.
 const LATE_ANSWERS_MAX: u32 = 3;
 const LOST_ANSWERS_MAX: u32 = 8;
+/// Times central may fail at a batch before we look whether it can be decoded at all.
+const FAILED_MAX: u32 = 2;
 
 impl Forwarder {
     /// A connection is there and authenticated.
@@ -217,6 +219,7 @@ impl Forwarder {
             return self.unpark(tp);
         }
         held.perhaps_there |= outcome.is_perhaps_appended();
+        held.failed += u32::from(outcome == Outcome::Failed);
         if behind_a_refusal && !matches!(outcome, Outcome::Park(_) | Outcome::NoIdempotence) {
             // Refused because of the hole before it; what matters is the first refusal.
             return;
@@ -234,6 +237,7 @@ impl Forwarder {
             Outcome::Retry | Outcome::Unknown => {
                 self.fail_for_now(tp, Rewind::Resend, code, now);
             }
+            Outcome::Failed => self.failed_there(tp, code, now),
             Outcome::Resequence => self.new_sequence(tp, Rewind::Resequence, now),
             Outcome::NewProducer => self.new_sequence(tp, Rewind::NewProducer, now),
             Outcome::NoIdempotence => self.go_without_idempotence(),
@@ -241,6 +245,21 @@ impl Forwarder {
             Outcome::Rejected(records) => self.rejected(tp, &records, code, now),
             Outcome::Park(reason) => self.park_for(tp, reason, now),
         }
+    }
+
+    /// Twice so: perhaps nobody can unpack it. Then it is decoded here first, and what cannot be is
+    /// left out, or parks the topic with its offsets.
+    fn failed_there(&mut self, tp: TopicPartition, code: i16, now: Ms) {
+        let mut rewind = Rewind::Resend;
+        if let Some(partition) = self.partitions.get_mut(&tp)
+            && let Some(front) = partition.held.front()
+            && front.failed >= FAILED_MAX
+            && partition.decode_before < front.chunk.next
+        {
+            partition.decode_before = front.chunk.next;
+            rewind = Rewind::Reread;
+        }
+        self.fail_for_now(tp, rewind, code, now);
     }
 
     fn fail_for_now(&mut self, tp: TopicPartition, rewind: Rewind, code: i16, now: Ms) {

@@ -4,6 +4,7 @@
 
 use super::types::PartAnswer;
 
+const UNKNOWN_SERVER_ERROR: i16 = -1;
 pub(crate) const NONE: i16 = 0;
 const CORRUPT_MESSAGE: i16 = 2;
 pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -53,6 +54,8 @@ pub(crate) enum Outcome {
     Retry,
     /// Perhaps appended; send the very same again later.
     Unknown,
+    /// Central failed at it in a way it did not foresee, as it does where it cannot unpack a batch.
+    Failed,
     /// The producer's state is gone there: start a new sequence under the next epoch.
     Resequence,
     /// The producer id itself is of no use any more: ask for a new one.
@@ -77,6 +80,7 @@ pub(crate) fn classify(answer: &PartAnswer, central_topic: &str) -> Outcome {
         | KAFKA_STORAGE_ERROR
         | FENCED_LEADER_EPOCH => Outcome::Moved,
         NOT_ENOUGH_REPLICAS => Outcome::Retry,
+        UNKNOWN_SERVER_ERROR => Outcome::Failed,
         REQUEST_TIMED_OUT | NOT_ENOUGH_REPLICAS_AFTER_APPEND => Outcome::Unknown,
         OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID => Outcome::Resequence,
         INVALID_PRODUCER_EPOCH | INVALID_PRODUCER_ID_MAPPING | PRODUCER_FENCED => {
@@ -99,7 +103,7 @@ impl Outcome {
     /// Whether the batch may be there all the same: a leader that is deposed while it waits for
     /// its replicas says "not leader", and the next leader has the batch.
     pub fn is_perhaps_appended(&self) -> bool {
-        matches!(self, Self::Moved | Self::Unknown)
+        matches!(self, Self::Moved | Self::Unknown | Self::Failed)
     }
 }
 

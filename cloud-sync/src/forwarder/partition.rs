@@ -45,6 +45,8 @@ pub(crate) struct Partition {
     pub chunk_records_max: u32,
     pub skip: Arc<BTreeSet<i64>>,
     pub letters: Option<Letters>,
+    /// Batches that begin before it are decoded here before they are sent: central failed at one.
+    pub decode_before: i64,
     /// What begins here parks the topic; it is not looked at before all ahead of it is there.
     pub barrier: Option<i64>,
     pub estimate: Estimate,
@@ -78,6 +80,8 @@ pub(crate) struct Held {
     /// It may be there already under its number: then it must stay as it is, because central
     /// knows a repetition by its first number and its count.
     pub perhaps_there: bool,
+    /// Times central failed at it.
+    pub failed: u32,
     pub since: Ms,
 }
 
@@ -145,6 +149,7 @@ impl Partition {
             chunk_records_max: u32::MAX,
             skip: Arc::default(),
             letters: None,
+            decode_before: 0,
             barrier: None,
             estimate: Estimate {
                 bytes_per_record: 200.0,
@@ -248,6 +253,7 @@ impl Partition {
             sequence: None,
             lost_answers: 0,
             perhaps_there: false,
+            failed: 0,
             since: now,
         });
     }

@@ -293,6 +293,7 @@ impl Forwarder {
             chunk_bytes_max,
             batch_bytes_max,
             chunk_records_max: partition.chunk_records_max,
+            decode_before: partition.decode_before,
             skip: partition.skip.clone(),
         }));
         Some(bytes_max)

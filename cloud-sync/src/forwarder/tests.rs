@@ -15,8 +15,8 @@ use super::{
     tries::Tries,
     types::{
         Broker, Chunk, Class, Control, ControlAnswer, Identity, LinkId, LocalMarks, LocalTopic,
-        Metadata, Ms, Note, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, Settings,
-        TopicMetadata, Unreadable,
+        Metadata, Ms, Note, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, ReadRequest,
+        Settings, TopicMetadata, Unreadable,
     },
 };
 use crate::{
@@ -59,6 +59,8 @@ struct Bench {
     nobody_answers: bool,
     /// Record at which a batch of two begins that cannot be decoded.
     unreadable: Option<i64>,
+    /// It is found out only where records are looked at.
+    unreadable_inside: bool,
     /// A record that is larger than central takes.
     oversized: Option<i64>,
     ends: Vec<(TopicPartition, i64)>,
@@ -106,6 +108,7 @@ impl Bench {
             nobody_answers: false,
             unreadable: None,
             oversized: None,
+            unreadable_inside: false,
             ends: Vec::new(),
             no_producer: None,
             producers: 0,
@@ -194,7 +197,8 @@ impl Bench {
                     let next = end.min(request.from + self.records_per_read);
                     let limit = i64::from(request.chunk_records_max);
                     let chunk = chunk(request.from, next.min(request.from.saturating_add(limit)));
-                    if let Some(bad) = self.unreadable.filter(|bad| request.from <= *bad) {
+                    let looks = |bad: &i64| request.from <= *bad && self.looks_at(&request, *bad);
+                    if let Some(bad) = self.unreadable.filter(looks) {
                         let packed = with_a_hole(request.from, bad, next);
                         let outcome = ReadOutcome::Packed(packed);
                         let now = self.now;
@@ -227,6 +231,10 @@ impl Bench {
                 other => self.others.push(other),
             }
         }
+    }
+
+    fn looks_at(&self, request: &ReadRequest, offset: i64) -> bool {
+        !self.unreadable_inside || offset < request.decode_before
     }
 
     fn producer_id(&mut self) -> ControlAnswer {

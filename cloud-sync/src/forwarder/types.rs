@@ -124,6 +124,8 @@ pub(crate) struct ReadRequest {
     pub batch_bytes_max: usize,
     /// Records in one packed batch at most.
     pub chunk_records_max: u32,
+    /// Stored batches that begin before this offset are decoded, whatever they look like.
+    pub decode_before: i64,
     /// Offsets to leave out: they are in `_dead_letter`.
     pub skip: Arc<BTreeSet<i64>>,
 }

@@ -52,6 +52,7 @@ fn request(from: i64) -> ReadRequest {
         chunk_bytes_max: 64 << 10,
         batch_bytes_max: 1 << 20,
         chunk_records_max: u32::MAX,
+        decode_before: 0,
         skip: Arc::default(),
     }
 }
@@ -338,6 +339,22 @@ fn what_cannot_be_decoded_goes_as_it_is_while_nothing_must_be_changed() {
         [(2, 2), (7, 5), (10, 3)],
         "central judges it, not its neighbours"
     );
+}
+
+/// Central failed at it twice: what is wrong is found out here.
+#[test]
+fn what_central_failed_at_is_decoded_and_its_good_records_go() {
+    let batches = [vec![damaged(0, 5, 2)], stored(5, &[3], 20)].concat();
+    let request = ReadRequest {
+        decode_before: 5,
+        ..request(0)
+    };
+    let packed = run(&batches, &request);
+    let chunks = packed.chunks.iter();
+    let chunks: Vec<_> = chunks
+        .map(|c| (c.next, c.records(), c.unreadable))
+        .collect();
+    assert_eq!(chunks, [(2, 2, 0), (5, 0, 3), (8, 3, 0)]);
 }
 
 #[test]

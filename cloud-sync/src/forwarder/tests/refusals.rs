@@ -146,3 +146,31 @@ fn parked_ms(output: &Output) -> Option<Ms> {
         _ => None,
     }
 }
+
+/// A batch that nobody can unpack: central answers UNKNOWN_SERVER_ERROR, which says nothing, and
+/// the topic parked for ever although `on_rejected` was "dead-letter".
+#[test]
+fn a_batch_that_central_fails_at_twice_is_decoded_before_it_is_sent_again() {
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 1, 1000);
+    bench.answer_next(0);
+    (bench.unreadable, bench.unreadable_inside) = (Some(4), true);
+    bench.commit(tp(1, 0), 10);
+    bench.pass(600);
+    assert_eq!(
+        bench.under_way(),
+        [(0, 1, 0, 9)],
+        "as it is, for central to judge"
+    );
+    bench.answer_next(-1);
+    bench.pass(1_500);
+    bench.answer_next(-1);
+    bench.pass(1_500);
+    assert_eq!(bench.under_way(), [(0, 0, 1, 3)]);
+    bench.answer_next(0);
+    bench.pass(5);
+    bench.answer_next(0);
+    assert_eq!(bench.progress().last(), Some(&10));
+    assert_eq!(bench.state("a").0, TopicState::Idle);
+    let lost = |o: &&Output| matches!(o, Output::Lost(_, 2));
+    assert_eq!(bench.others.iter().filter(lost).count(), 1);
+}
