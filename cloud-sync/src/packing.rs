@@ -18,6 +18,9 @@ const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
 /// Weight of a merged batch before compression: what zstd usually makes a full request of.
 const MERGED_BYTES_MAX: usize = 2 << 20;
 
+/// Packed bytes of one read, in batches of the size to aim at.
+const PACKED_CHUNKS_MAX: usize = 2;
+
 /// Reads that wait for the thread.
 const JOBS_MAX: usize = 4;
 
@@ -83,7 +86,8 @@ fn work(compression: Compression, inbox: &Receiver<Job>) {
     }
 }
 
-/// Packs what was read for `request`.
+/// Packs what was read for `request`, or as much of it as makes about two batches: where central
+/// gets records uncompressed they may weigh a hundred times what they do on the disk.
 ///
 /// A batch that cannot be decoded is sent as it is, for central to judge. Only where it must be
 /// cut or changed its unreadable rest is left out, and said so: reading it again would not help.
@@ -99,13 +103,17 @@ pub(crate) fn pack(
         merger,
         pos: request.from,
         packed: Packed::default(),
+        packed_bytes: 0,
+        stopped: false,
     };
     let mut plain = Vec::new();
     for batch in batches
         .iter()
         .filter(|batch| batch.next_offset() > request.from)
     {
-        packer.packed.stored_bytes += batch.bytes().len();
+        if packer.stops() {
+            break;
+        }
         packer.packed.waits_for_clock |= packer.needs(batch, |mend| mend.add_ms.is_none());
         if packer.is_plain(batch) {
             plain.push(batch.clone());
@@ -115,6 +123,8 @@ pub(crate) fn pack(
         }
     }
     packer.merge(&plain);
+    let used = batches.iter().filter(|b| b.base_offset() < packer.pos);
+    packer.packed.stored_bytes = used.map(|batch| batch.bytes().len()).sum();
     packer.packed
 }
 
@@ -131,9 +141,22 @@ struct Packer<'a> {
     /// The next offset to be covered.
     pos: i64,
     packed: Packed,
+    packed_bytes: usize,
+    /// Enough for now: what is not covered is read again.
+    stopped: bool,
 }
 
 impl Packer<'_> {
+    /// Whether enough is packed; from then on nothing is, or there would be a hole.
+    fn stops(&mut self) -> bool {
+        self.stopped |= self.left() == 0;
+        self.stopped
+    }
+
+    fn left(&self) -> usize {
+        (PACKED_CHUNKS_MAX * self.request.chunk_bytes_max).saturating_sub(self.packed_bytes)
+    }
+
     /// Whether a batch may be merged or passed on without looking at its records.
     fn is_plain(&self, batch: &RecordBatch) -> bool {
         let header = batch.header();
@@ -141,11 +164,20 @@ impl Packer<'_> {
         first >= self.request.from
             && i64::from(header.record_count) == next - first
             && batch.record_count() <= self.request.chunk_records_max
-            && batch.bytes().len() <= self.request.batch_bytes_max
+            && batch.bytes().len() <= self.bytes_max(batch)
             && first >= self.request.decode_before
             && self.packing.source.is_none()
             && !self.needs(batch, |mend| mend.add_ms.is_some_and(|add| add != 0))
             && self.request.skip.range(first..next).next().is_none()
+    }
+
+    /// What a batch may weigh: a record alone cannot be made smaller.
+    fn bytes_max(&self, batch: &RecordBatch) -> usize {
+        if batch.record_count() > 1 {
+            self.request.taken_bytes_max
+        } else {
+            self.request.batch_bytes_max
+        }
     }
 
     /// Whether such a mend may be about records of a batch.
@@ -168,11 +200,18 @@ impl Packer<'_> {
     }
 
     fn merge_to(&mut self, batches: &[RecordBatch], bytes_max: usize) {
-        let merged = self
-            .merger
-            .merge(batches, bytes_max, DECOMPRESSED_BYTES_MAX);
+        if self.stops() {
+            return;
+        }
+        let total_bytes_max = self.left();
+        let merged =
+            self.merger
+                .merge_within(batches, bytes_max, DECOMPRESSED_BYTES_MAX, total_bytes_max);
         let mut sources = batches.iter();
         for batch in merged {
+            if self.stops() {
+                return;
+            }
             let mut runs = Vec::new();
             let mut left = batch.record_count();
             let mut of_this = Vec::new();
@@ -182,26 +221,30 @@ impl Packer<'_> {
                 extend_runs(&mut runs, source.base_offset(), source.record_count());
                 of_this.push(source.clone());
             }
-            let fits = batch.bytes().len() <= self.request.batch_bytes_max;
-            if fits {
+            let taken_bytes_max = self.request.taken_bytes_max;
+            if batch.bytes().len() <= self.bytes_max(&batch) {
                 let next = of_this.last().map_or(self.pos, RecordBatch::next_offset);
                 self.push(next, runs, Some(batch));
-            } else if bytes_max > self.request.batch_bytes_max {
-                self.merge_to(&of_this, self.request.batch_bytes_max);
+            } else if bytes_max > taken_bytes_max {
+                self.merge_to(&of_this, taken_bytes_max);
             } else {
                 of_this.iter().for_each(|source| self.rebuild(source));
             }
         }
+        self.stopped |= sources.next().is_some();
     }
 
     /// Builds batches anew from single records: cut, trimmed, without what is left out.
     fn rebuild(&mut self, batch: &RecordBatch) {
+        if self.stops() {
+            return;
+        }
         let mut building = Building {
             builder: BatchBuilder::new(self.packing.compression),
             runs: Vec::new(),
         };
         match self.rebuild_into(&mut building, batch) {
-            Ok(()) => self.flush(&mut building, batch.next_offset()),
+            Ok(next) => self.flush(&mut building, next),
             Err((from, error)) => {
                 self.flush(&mut building, from);
                 self.leave_out(batch, &error);
@@ -209,12 +252,13 @@ impl Packer<'_> {
         }
     }
 
-    /// Adds all records that can be read; an error has the first offset that cannot.
+    /// Adds all records that can be read, as long as there is room; where it ended. An error has
+    /// the first offset that cannot.
     fn rebuild_into(
         &mut self,
         building: &mut Building,
         batch: &RecordBatch,
-    ) -> Result<(), (i64, BatchError)> {
+    ) -> Result<i64, (i64, BatchError)> {
         let mut next = batch.base_offset();
         let mut fresh = true;
         let records = batch.records(DECOMPRESSED_BYTES_MAX);
@@ -228,8 +272,11 @@ impl Packer<'_> {
             let mut record = self.with_source(record, offset);
             record.timestamp_ms = mended_ms(&self.packing.mends, offset, record.timestamp_ms);
             self.add(building, offset, &record);
+            if self.stops() {
+                return Ok(next);
+            }
         }
-        Ok(())
+        Ok(batch.next_offset())
     }
 
     fn add(&mut self, building: &mut Building, offset: i64, record: &Record) {
@@ -303,6 +350,7 @@ impl Packer<'_> {
             unreadable: 0,
         };
         self.packed.records += u64::from(chunk.records());
+        self.packed_bytes += chunk.bytes();
         self.packed.chunks.push(chunk);
         self.pos = next;
     }

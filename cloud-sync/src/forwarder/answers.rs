@@ -318,25 +318,26 @@ impl Forwarder {
         self.outputs.push_back(Output::Note(note));
     }
 
-    /// Halves the batch until single records are left; those are refused for themselves.
+    /// Halves batches until single records are left; those are refused for themselves.
     fn too_large(&mut self, tp: TopicPartition, now: Ms) {
-        if let Some(topic) = self.topics.get_mut(&tp.topic) {
-            topic.limits = Limits::Unknown;
-        }
+        let Some(topic) = self.topics.get_mut(&tp.topic) else {
+            return;
+        };
+        topic.limits = Limits::Unknown;
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
         let Some(front) = partition.held.front() else {
             return;
         };
-        if front.chunk.records() <= 1 {
-            let bytes = front.chunk.bytes();
-            let offset = front.chunk.offset_of(0).unwrap_or(front.chunk.from);
-            let text = format!("central refuses a record of {bytes} bytes as too large");
-            return self.refuse_records(tp, vec![(offset, text)], true, now);
+        let bytes = front.chunk.bytes();
+        if front.chunk.records() > 1 {
+            topic.note_too_large(bytes, now);
+            return partition.rewind(Rewind::Reread);
         }
-        partition.chunk_records_max = front.chunk.records() / 2;
-        partition.rewind(Rewind::Reread);
+        let offset = front.chunk.offset_of(0).unwrap_or(front.chunk.from);
+        let text = format!("central refuses a record of {bytes} bytes as too large");
+        self.refuse_records(tp, vec![(offset, text)], true, now);
     }
 
     fn rejected(&mut self, tp: TopicPartition, records: &[(u32, String)], code: i16, now: Ms) {

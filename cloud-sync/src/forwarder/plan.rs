@@ -275,7 +275,8 @@ impl Forwarder {
     fn read_partition(&mut self, tp: TopicPartition, now: Ms) -> Option<usize> {
         let topic = self.topics.get(&tp.topic)?;
         let batch_bytes_max = topic.batch_bytes_max();
-        let chunk_bytes_max = batch_bytes_max.min(self.chunk_bytes_max(tp));
+        let taken_bytes_max = topic.taken_bytes_max(now);
+        let chunk_bytes_max = taken_bytes_max.min(self.chunk_bytes_max(tp));
         let number = self.next_number();
         let partition = self.partitions.get_mut(&tp).filter(|p| p.may_read(now))?;
         let bytes_max = partition.estimate.stored_for(chunk_bytes_max);
@@ -292,6 +293,7 @@ impl Forwarder {
             bytes_max,
             chunk_bytes_max,
             batch_bytes_max,
+            taken_bytes_max,
             chunk_records_max: partition.chunk_records_max,
             decode_before: partition.decode_before,
             skip: partition.skip.clone(),

@@ -195,7 +195,8 @@ impl Bench {
                         .unwrap()
                         .1;
                     let next = end.min(request.from + self.records_per_read);
-                    let limit = i64::from(request.chunk_records_max);
+                    let fits = (request.chunk_bytes_max.saturating_sub(61) / 17).max(1) as i64;
+                    let limit = i64::from(request.chunk_records_max).min(fits);
                     let chunk = chunk(request.from, next.min(request.from.saturating_add(limit)));
                     let looks = |bad: &i64| request.from <= *bad && self.looks_at(&request, *bad);
                     if let Some(bad) = self.unreadable.filter(looks) {
@@ -585,14 +586,14 @@ fn a_mark_waits_for_the_dead_letter_of_the_record_before_it() {
 
 #[test]
 fn a_batch_too_large_is_halved_down_to_the_record() {
-    let mut bench = Bench::backlog(settings(), tp(1, 0), 4, 100);
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 40, 100);
     let mut sizes = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         sizes.push(bench.under_way()[0].3);
         bench.answer_next(10);
         bench.pass(10);
     }
-    assert_eq!(sizes, [4, 2, 1]);
+    assert_eq!(sizes, [40, 18, 7, 1]);
     assert!(
         bench
             .others

@@ -122,6 +122,8 @@ pub(crate) struct ReadRequest {
     pub chunk_bytes_max: usize,
     /// What the central topic takes in one batch.
     pub batch_bytes_max: usize,
+    /// The same for batches of several records: less where central has refused that much.
+    pub taken_bytes_max: usize,
     /// Records in one packed batch at most.
     pub chunk_records_max: u32,
     /// Stored batches that begin before this offset are decoded, whatever they look like.

@@ -75,8 +75,28 @@ impl Merger {
         bytes_max: usize,
         decompressed_bytes_max: usize,
     ) -> Vec<RecordBatch> {
-        let mut merged = Vec::new();
+        self.merge_within(batches, bytes_max, decompressed_bytes_max, usize::MAX)
+    }
+
+    /// The same, but ends soon after the outputs have `total_bytes_max`: the records of the outputs
+    /// tell how far it came.
+    #[must_use]
+    pub fn merge_within(
+        &mut self,
+        batches: &[RecordBatch],
+        bytes_max: usize,
+        decompressed_bytes_max: usize,
+        total_bytes_max: usize,
+    ) -> Vec<RecordBatch> {
+        let mut merged: Vec<RecordBatch> = Vec::new();
+        let (mut counted, mut total_bytes) = (0, 0);
         for batch in batches {
+            let fresh = merged.iter().skip(counted);
+            total_bytes += fresh.map(|batch| batch.bytes().len()).sum::<usize>();
+            counted = merged.len();
+            if total_bytes >= total_bytes_max {
+                break;
+            }
             let header = batch.header();
             let is_large = batch.bytes().len() >= bytes_max / LARGE_SHARE;
             let passes = header.is_control() || is_large && self.may_pass(&header);

@@ -174,3 +174,22 @@ fn a_batch_that_central_fails_at_twice_is_decoded_before_it_is_sent_again() {
     let lost = |o: &&Output| matches!(o, Output::Lost(_, 2));
     assert_eq!(bench.others.iter().filter(lost).count(), 1);
 }
+
+/// Where central does not tell its limit, batches doubled after each success: of four batches three
+/// were sent in vain, for hours.
+#[test]
+fn what_central_refused_as_too_large_is_not_tried_again_with_each_batch() {
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 20_000, 300);
+    let (mut taken, mut refused) = (0, 0);
+    while bench.now < 20_000 && taken < 20_000 {
+        if !bench.sent.is_empty() {
+            let records = bench.sent[0].1.parts[0].batch.record_count();
+            let too_large = records > 100;
+            *(if too_large { &mut refused } else { &mut taken }) += records;
+            bench.answer_next(if too_large { 10 } else { 0 });
+        }
+        bench.pass(1);
+    }
+    assert_eq!(taken, 20_000);
+    assert!(refused < 1_000, "{refused} sent in vain");
+}
