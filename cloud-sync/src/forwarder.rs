@@ -190,6 +190,7 @@ impl Forwarder {
         if topic.is_parked() && topic.local.central.is_ok() {
             topic.phase = Phase::Parked { retry_at: now };
         }
+        self.ask_producer_soon(now);
         true
     }
 

@@ -240,7 +240,9 @@ impl Forwarder {
             Outcome::Failed => self.failed_there(tp, code, now),
             Outcome::Resequence => self.new_sequence(tp, Rewind::Resequence, now),
             Outcome::NewProducer => self.new_sequence(tp, Rewind::NewProducer, now),
-            Outcome::NoIdempotence => self.go_without_idempotence(),
+            Outcome::NoIdempotence if self.idempotent() => self.go_without_idempotence(now),
+            // It goes without already: a batch of before, or it is refused for something else.
+            Outcome::NoIdempotence => self.fail_for_now(tp, Rewind::NewProducer, code, now),
             Outcome::TooLarge => self.too_large(tp, now),
             Outcome::Rejected(records) => self.rejected(tp, &records, code, now),
             Outcome::Park(reason) => self.park_for(tp, reason, now),

@@ -24,6 +24,9 @@ use crate::error::ConnectError;
 /// Longest wait between questions about leaders that are not known yet.
 const REFRESH_MS_MAX: Ms = 5_000;
 
+/// How long the cluster's word that we may not be an idempotent producer is taken for granted.
+const REFUSED_PRODUCER_MS: Ms = 900_000;
+
 /// State of the questions.
 #[derive(Debug)]
 pub(crate) struct Asking {
@@ -124,7 +127,8 @@ impl Forwarder {
             Some(at) => self.wake(at),
             None => {}
         }
-        if self.producer == Producer::Wanted && self.wanted().next().is_some() {
+        let have = matches!(self.producer, Producer::Have(_));
+        if !have && self.wanted().next().is_some() {
             if self.asking.producer_not_before <= now {
                 return Some(Control::InitProducerId);
             }
@@ -278,12 +282,13 @@ impl Forwarder {
             return false;
         };
         if create {
-            if !matches!(topic.phase, Phase::Missing { .. }) {
-                topic.phase = Phase::Missing {
-                    not_before: now,
-                    failures: 0,
-                };
+            if let Phase::Missing { failures, .. } = topic.phase {
+                return failures > 0;
             }
+            topic.phase = Phase::Missing {
+                not_before: now,
+                failures: 0,
+            };
         } else {
             let name = topic.central_name();
             let reason = format!(
@@ -384,7 +389,7 @@ impl Forwarder {
                 self.outputs
                     .push_back(Output::Note(Note::NewProducer { identity }));
             }
-            Err(code) if outcome::forbids_idempotence(code) => self.go_without_idempotence(),
+            Err(code) if outcome::forbids_idempotence(code) => self.go_without_idempotence(now),
             Err(_) => {
                 self.asking.producer_failures += 1;
                 let wait = self.backoff(self.asking.producer_failures);
@@ -393,8 +398,9 @@ impl Forwarder {
         }
     }
 
-    /// The cluster refuses idempotent producers: say so and go on with less.
-    pub(super) fn go_without_idempotence(&mut self) {
+    /// The cluster refuses idempotent producers: say so, go on with less, and ask again later.
+    pub(super) fn go_without_idempotence(&mut self, now: Ms) {
+        self.asking.producer_not_before = now + REFUSED_PRODUCER_MS;
         if self.producer == Producer::Refused {
             return;
         }
@@ -403,6 +409,13 @@ impl Forwarder {
         for partition in self.partitions.values_mut() {
             partition.rewind(Rewind::NewProducer);
             partition.settle();
+        }
+    }
+
+    /// Somebody may have repaired what the cluster refused.
+    pub(super) fn ask_producer_soon(&mut self, now: Ms) {
+        if self.producer == Producer::Refused {
+            self.asking.producer_not_before = now;
         }
     }
 
@@ -422,7 +435,8 @@ impl Forwarder {
                     }));
                     self.ask_again(id);
                 }
-                outcome::TOPIC_ALREADY_EXISTS => self.ask_again(id),
+                // Not all brokers know of it yet: the one that is asked does not.
+                outcome::TOPIC_ALREADY_EXISTS => self.creation_failed(id, now),
                 code => {
                     let said = answer.error_message.as_deref();
                     match outcome::creation_refused(code, said, &answer.name) {

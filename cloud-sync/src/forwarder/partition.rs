@@ -33,6 +33,8 @@ pub(crate) struct Partition {
     pub reading: Option<Reading>,
     pub held: VecDeque<Held>,
     pub rewind: Option<Rewind>,
+    /// The rewind begins under a new producer id as well, whatever else it does.
+    renew: bool,
     pub identity: Option<Identity>,
     pub next_sequence: i32,
     pub leader: Option<i32>,
@@ -137,6 +139,7 @@ impl Partition {
             reading: None,
             held: VecDeque::new(),
             rewind: None,
+            renew: false,
             identity: None,
             next_sequence: 0,
             leader: None,
@@ -226,7 +229,7 @@ impl Partition {
         if self.rewind.is_some() || self.letters.is_some() || self.not_before > now {
             return None;
         }
-        let proven = self.proven_at.is_some_and(|at| now - at < idle_ms);
+        let proven = self.identity.is_some() && self.proven_at.is_some_and(|at| now - at < idle_ms);
         let in_flight_max = if proven {
             in_flight_max.min(REMEMBERED_BATCHES)
         } else {
@@ -281,6 +284,7 @@ impl Partition {
     /// Notes what must happen once nothing is in flight.
     pub fn rewind(&mut self, rewind: Rewind) {
         self.proven_at = None;
+        self.renew |= rewind == Rewind::NewProducer;
         self.rewind = self.rewind.max(Some(rewind));
     }
 
@@ -292,15 +296,16 @@ impl Partition {
         let Some(rewind) = self.rewind.take() else {
             return false;
         };
-        match rewind {
-            Rewind::Resend => false,
-            Rewind::Resequence => self.next_epoch(),
-            Rewind::NewProducer => {
-                self.forget_identity();
-                true
-            }
-            Rewind::Reread => self.drop_held(),
+        let renew = std::mem::take(&mut self.renew);
+        if renew {
+            self.forget_identity();
         }
+        renew
+            | match rewind {
+                Rewind::Resend | Rewind::NewProducer => false,
+                Rewind::Resequence => self.next_epoch(),
+                Rewind::Reread => self.drop_held(),
+            }
     }
 
     /// Lets go of what was packed and never sent: its link is down and memory is for others.
@@ -346,6 +351,13 @@ impl Partition {
                 true
             }
         }
+    }
+
+    /// Begins a sequence. Nothing is in flight: without identity batches go one at a time.
+    pub fn adopt(&mut self, identity: Identity) {
+        self.renumber();
+        self.proven_at = None;
+        self.identity = Some(identity);
     }
 
     pub fn forget_identity(&mut self) {

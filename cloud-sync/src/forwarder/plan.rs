@@ -56,19 +56,26 @@ impl Forwarder {
             }
         }
         let mut wake = Vec::new();
+        let mut resumed = false;
         for topic in self
             .topics
             .values_mut()
             .filter(|topic| topic.local.central.is_ok())
         {
             match topic.phase {
-                Phase::Parked { retry_at } if retry_at <= now => topic.resume(),
+                Phase::Parked { retry_at } if retry_at <= now => {
+                    topic.resume();
+                    resumed = true;
+                }
                 Phase::Parked { retry_at } => wake.push(retry_at),
                 _ => {}
             }
         }
         for at in wake {
             self.wake(at);
+        }
+        if resumed {
+            self.ask_producer_soon(now);
         }
         self.plan_resumed();
     }
@@ -381,11 +388,7 @@ impl Forwarder {
         lane: &[TopicPartition],
         now: Ms,
     ) -> (Vec<(TopicPartition, usize)>, bool) {
-        let in_flight_max = if self.idempotent() {
-            self.settings.in_flight_max
-        } else {
-            1
-        };
+        let in_flight_max = self.settings.in_flight_max;
         let (bytes_max, idle_ms) = (self.request_bytes_max(), self.settings.producer_idle_ms);
         let (mut parts, mut total, mut full) = (Vec::new(), 0, false);
         for tp in lane {
@@ -459,8 +462,7 @@ impl Forwarder {
         let central_topic = self.topics.get(&tp.topic)?.central_name().into();
         let partition = self.partitions.get_mut(&tp)?;
         if let (None, Producer::Have(identity)) = (partition.identity, self.producer) {
-            partition.identity = Some(identity);
-            partition.next_sequence = 0;
+            partition.adopt(identity);
         }
         let sequence = partition.mark_sent(index, id, number);
         let identity = partition.identity;

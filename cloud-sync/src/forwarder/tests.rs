@@ -14,9 +14,9 @@ use super::{
     Forwarder,
     tries::Tries,
     types::{
-        Broker, Chunk, Class, Control, ControlAnswer, Identity, LinkId, LocalMarks, LocalTopic,
-        Metadata, Ms, Note, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, ReadRequest,
-        Settings, TopicMetadata, Unreadable,
+        Broker, Chunk, Class, Control, ControlAnswer, CreateAnswer, Identity, LinkId, LocalMarks,
+        LocalTopic, Metadata, Ms, Note, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome,
+        ReadRequest, Settings, TopicMetadata, Unreadable,
     },
 };
 use crate::{
@@ -67,6 +67,9 @@ struct Bench {
     /// Why there is no producer id; none = each question brings the next.
     no_producer: Option<i16>,
     producers: i64,
+    /// Topics are there, and the broker that is asked does not know of them.
+    unknown: bool,
+    questions: u64,
     /// What a read says: the topic was deleted.
     gone: bool,
 }
@@ -112,6 +115,8 @@ impl Bench {
             ends: Vec::new(),
             no_producer: None,
             producers: 0,
+            unknown: false,
+            questions: 0,
             gone: false,
         };
         for tp in [tp(1, 0), tp(1, 1), tp(2, 0), tp(2, 1)] {
@@ -250,6 +255,7 @@ impl Bench {
     }
 
     fn answer(&mut self, question: &Control) -> ControlAnswer {
+        self.questions += 1;
         match question {
             _ if self.nobody_answers => {
                 ControlAnswer::Failed(ConnectError::new(Stage::Tcp, "b", "refused"))
@@ -258,7 +264,9 @@ impl Bench {
                 let leader = if self.leaderless { None } else { Some(1) };
                 let topic = |name: &String| TopicMetadata {
                     name: name.clone(),
-                    error_code: if self.missing.contains(&name.as_str()) {
+                    error_code: if self.unknown {
+                        3
+                    } else if self.missing.contains(&name.as_str()) {
                         29
                     } else {
                         0
@@ -275,7 +283,14 @@ impl Bench {
                 })
             }
             Control::InitProducerId => self.producer_id(),
-            Control::CreateTopics { .. } => ControlAnswer::Created(Vec::new()),
+            Control::CreateTopics { topics } => {
+                let exists = topics.iter().map(|(name, _)| CreateAnswer {
+                    name: name.clone(),
+                    error_code: 36,
+                    error_message: None,
+                });
+                ControlAnswer::Created(exists.collect())
+            }
             Control::DescribeConfigs { topics } => {
                 let known = topics.iter().map(|name| (name.clone(), Some(1 << 20)));
                 ControlAnswer::Configs(known.collect())

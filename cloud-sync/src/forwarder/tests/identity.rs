@@ -64,3 +64,64 @@ fn a_batch_that_replicas_are_missing_for_is_read_again() {
     bench.pass(1_500);
     assert_eq!(bench.under_way(), [(0, 0, 0, 12)]);
 }
+
+/// What was to be read again never lost the identity that was refused, so it was refused again at
+/// once, thousands of times a second.
+#[test]
+fn a_batch_that_keeps_being_refused_for_its_producer_waits_and_parks() {
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 300, 100);
+    bench.answer_next(0);
+    bench.pass(50);
+    let id = TopicId::from_u128(1);
+    bench.core.park(id, "other".into(), bench.now);
+    let mut refused = 0;
+    for _ in 0..100_000 {
+        if bench.sent.is_empty() {
+            bench.pass(1);
+        } else {
+            bench.answer_next(31);
+            refused += 1;
+        }
+    }
+    assert_eq!(bench.state("a").0, TopicState::Parked);
+    assert!(refused < 200, "refused {refused} times");
+}
+
+/// A cluster that was upgraded, or a right that was granted, needed a restart of the gateway.
+#[test]
+fn a_producer_id_that_was_refused_is_asked_for_again() {
+    let mut bench = Bench::new();
+    bench.no_producer = Some(31);
+    bench.commit(tp(1, 0), 1);
+    bench.pass(600);
+    assert_eq!(bench.sent[0].1.parts[0].identity, None);
+    bench.no_producer = None;
+    bench.commit(tp(1, 0), 3);
+    bench.core.handle_retry("a", bench.now);
+    bench.pass(600);
+    assert_eq!(
+        bench.sent.len(),
+        1,
+        "the switch waits for what is under way"
+    );
+    bench.answer_next(0);
+    bench.pass(5);
+    assert_eq!(bench.under_way(), [(0, 0, 0, 2)]);
+}
+
+/// A broker that does not know the new topic yet was asked without a pause.
+#[test]
+fn a_topic_that_is_there_and_not_known_yet_is_asked_for_with_pauses() {
+    let mut bench = Bench::new();
+    bench.unknown = true;
+    bench.commit(tp(1, 0), 1);
+    bench.pass(2_000);
+    assert!(
+        (5..60).contains(&bench.questions),
+        "{} times",
+        bench.questions
+    );
+    bench.unknown = false;
+    bench.pass(5_000);
+    assert_eq!(bench.sent.len(), 1);
+}
