@@ -26,7 +26,9 @@ use smol::{
 };
 
 use crate::{
-    connection::{ANSWER_TIMEOUT, Connection, Dialer, FrameReader, FrameWriter, plain_words},
+    connection::{
+        ANSWER_TIMEOUT, Connection, Dialer, FrameReader, FrameWriter, WRONG_ANSWER, plain_words,
+    },
     driver::Event,
     error::ConnectError,
     forwarder::types::{LinkId, Ms, Part, PartAnswer, ProduceRequest},
@@ -42,6 +44,8 @@ const PIPELINE_MAX: usize = 16;
 /// What is needed to read an answer.
 struct Expected {
     number: u64,
+    /// The number of the request on its connection.
+    correlation: i32,
     /// Topic and partition of each part, in order.
     parts: Vec<(Arc<str>, u32)>,
 }
@@ -113,6 +117,7 @@ async fn write_requests(
         let _ = expect
             .send(Expected {
                 number: request.number,
+                correlation: writer.correlation(),
                 parts,
             })
             .await;
@@ -183,8 +188,11 @@ async fn read_answers(
                 "an answer to no request",
             ));
         };
-        let (_, response) =
+        let (correlation, response) =
             parse_response::<WireProduce>(version, frame).map_err(|e| invalid(&e))?;
+        if correlation != expected.correlation {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, WRONG_ANSWER));
+        }
         let throttle_ms = response.throttle_time_ms.max(0) as Ms;
         let answers = in_order(response, &expected.parts);
         let event = Event::Answered {
