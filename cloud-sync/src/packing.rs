@@ -264,6 +264,9 @@ impl Packer<'_> {
         let records = batch.records(DECOMPRESSED_BYTES_MAX);
         for item in records.map_err(|error| (next, error))? {
             let (offset, record) = item.map_err(|error| (next, error))?;
+            if offset < next {
+                return Err((next, BatchError::Record("offset not after the one before")));
+            }
             next = offset + 1;
             if offset < self.pos && fresh || self.request.skip.contains(&offset) {
                 continue;
@@ -310,9 +313,11 @@ impl Packer<'_> {
     fn leave_out(&mut self, batch: &RecordBatch, error: &BatchError) {
         let (from, next) = (self.pos.max(batch.base_offset()), batch.next_offset());
         self.push(next, Vec::new(), None);
-        let wanted = (from..next).filter(|offset| !self.request.skip.contains(offset));
+        let skipped = self.request.skip.range(from..next).count() as i64;
+        // A batch may cover more offsets than it has records.
+        let records = i64::from(batch.record_count()).min(next - from - skipped);
         if let Some(chunk) = self.packed.chunks.last_mut() {
-            chunk.unreadable = wanted.count() as u64;
+            chunk.unreadable = records.max(0) as u64;
         }
         let reason = error.to_string();
         self.packed

@@ -230,12 +230,10 @@ impl Forwarder {
     fn take_refusal(&mut self, tp: TopicPartition, outcome: Outcome, code: i16, now: Ms) {
         match outcome {
             Outcome::Appended => {}
-            Outcome::Moved => {
+            // Who cannot serve us may not be the leader for others any more.
+            Outcome::Moved | Outcome::Retry | Outcome::Unknown => {
                 self.fail_for_now(tp, Rewind::Resend, code, now);
                 self.refresh_metadata(now);
-            }
-            Outcome::Retry | Outcome::Unknown => {
-                self.fail_for_now(tp, Rewind::Resend, code, now);
             }
             Outcome::Failed => self.failed_there(tp, code, now),
             Outcome::Resequence => self.new_sequence(tp, Rewind::Resequence, now),

@@ -24,6 +24,9 @@ use crate::error::ConnectError;
 /// Longest wait between questions about leaders that are not known yet.
 const REFRESH_MS_MAX: Ms = 5_000;
 
+/// Answers in a row that left a leader open before another broker is asked: this one may be cut off
+/// from the cluster.
+const UNRESOLVED_MAX: u32 = 3;
 /// How long the cluster's word that we may not be an idempotent producer is taken for granted.
 const REFUSED_PRODUCER_MS: Ms = 900_000;
 
@@ -122,6 +125,7 @@ impl Forwarder {
                     .map(|(_, topic)| topic.central_name().to_owned());
                 return Some(Control::Metadata {
                     topics: topics.collect(),
+                    elsewhere: self.asking.unresolved >= UNRESOLVED_MAX,
                 });
             }
             Some(at) => self.wake(at),

@@ -29,6 +29,7 @@ const POLICY_VIOLATION: i16 = 44;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
+const INVALID_TXN_STATE: i16 = 48;
 const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const UNKNOWN_PRODUCER_ID: i16 = 59;
@@ -88,7 +89,9 @@ pub(crate) fn classify(answer: &PartAnswer, central_topic: &str) -> Outcome {
         }
         CLUSTER_AUTHORIZATION_FAILED => Outcome::NoIdempotence,
         MESSAGE_TOO_LARGE | RECORD_LIST_TOO_LARGE => Outcome::TooLarge,
-        INVALID_RECORD | INVALID_TIMESTAMP | CORRUPT_MESSAGE => Outcome::Rejected(rejected(answer)),
+        INVALID_RECORD | INVALID_TIMESTAMP | CORRUPT_MESSAGE | INVALID_TXN_STATE => {
+            Outcome::Rejected(rejected(answer))
+        }
         code if parks(code) => Outcome::Park(refusal(
             code,
             answer.error_message.as_deref(),

@@ -70,6 +70,8 @@ struct Bench {
     /// Topics are there, and the broker that is asked does not know of them.
     unknown: bool,
     questions: u64,
+    /// Another broker was asked.
+    elsewhere: bool,
     /// What a read says: the topic was deleted.
     gone: bool,
 }
@@ -117,6 +119,7 @@ impl Bench {
             producers: 0,
             unknown: false,
             questions: 0,
+            elsewhere: false,
             gone: false,
         };
         for tp in [tp(1, 0), tp(1, 1), tp(2, 0), tp(2, 1)] {
@@ -256,11 +259,12 @@ impl Bench {
 
     fn answer(&mut self, question: &Control) -> ControlAnswer {
         self.questions += 1;
+        self.elsewhere |= matches!(question, Control::Metadata { elsewhere, .. } if *elsewhere);
         match question {
             _ if self.nobody_answers => {
                 ControlAnswer::Failed(ConnectError::new(Stage::Tcp, "b", "refused"))
             }
-            Control::Metadata { topics } => {
+            Control::Metadata { topics, .. } => {
                 let leader = if self.leaderless { None } else { Some(1) };
                 let topic = |name: &String| TopicMetadata {
                     name: name.clone(),

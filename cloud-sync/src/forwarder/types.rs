@@ -208,10 +208,18 @@ pub(crate) struct PartAnswer {
 /// A question to any broker; one at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Control {
-    Metadata { topics: Vec<String> },
+    /// `elsewhere`: of another broker than before, whose word brought us no further.
+    Metadata {
+        topics: Vec<String>,
+        elsewhere: bool,
+    },
     InitProducerId,
-    CreateTopics { topics: Vec<(String, u32)> },
-    DescribeConfigs { topics: Vec<String> },
+    CreateTopics {
+        topics: Vec<(String, u32)>,
+    },
+    DescribeConfigs {
+        topics: Vec<String>,
+    },
 }
 
 /// What central says about its brokers and topics.

@@ -122,7 +122,7 @@ impl Central {
 
     pub fn answer(&mut self, question: &Control, chance: &mut Chance) -> ControlAnswer {
         match question {
-            Control::Metadata { topics } => ControlAnswer::Metadata(self.metadata(topics)),
+            Control::Metadata { topics, .. } => ControlAnswer::Metadata(self.metadata(topics)),
             Control::InitProducerId if self.refuses_idempotence => {
                 ControlAnswer::ProducerId(Err(outcome::CLUSTER_AUTHORIZATION_FAILED))
             }

@@ -193,3 +193,23 @@ fn what_central_refused_as_too_large_is_not_tried_again_with_each_batch() {
     assert_eq!(taken, 20_000);
     assert!(refused < 1_000, "{refused} sent in vain");
 }
+
+/// A broker cut off from its cluster goes on to name itself as leader; nobody else was asked.
+#[test]
+fn replicas_that_are_missing_make_us_ask_who_leads() {
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 10, 1000);
+    let before = bench.questions;
+    bench.answer_next(19);
+    bench.pass(50);
+    assert_eq!(bench.questions, before + 1);
+}
+
+/// The broker that is asked may be the one that knows nothing.
+#[test]
+fn a_leader_that_stays_unknown_is_asked_for_at_another_broker() {
+    let mut bench = Bench::new();
+    bench.leaderless = true;
+    bench.commit(tp(1, 0), 5);
+    bench.pass(20_000);
+    assert!(bench.elsewhere);
+}
