@@ -19,11 +19,13 @@ use super::{
         TopicMetadata,
     },
 };
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Stage};
 
 /// Longest wait between questions about leaders that are not known yet.
 const REFRESH_MS_MAX: Ms = 5_000;
 
+/// Tries for a producer id that may fail before it is told: a coordinator that moves takes seconds.
+const PRODUCER_FAILURES_TOLD: u32 = 4;
 /// Answers in a row that left a leader open before another broker is asked: this one may be cut off
 /// from the cluster.
 const UNRESOLVED_MAX: u32 = 3;
@@ -388,17 +390,26 @@ impl Forwarder {
     fn take_producer(&mut self, producer: Result<Identity, i16>, now: Ms) {
         match producer {
             Ok(identity) => {
-                self.asking.producer_failures = 0;
                 self.producer = Producer::Have(identity);
                 self.outputs
                     .push_back(Output::Note(Note::NewProducer { identity }));
             }
             Err(code) if outcome::forbids_idempotence(code) => self.go_without_idempotence(now),
-            Err(_) => {
-                self.asking.producer_failures += 1;
-                let wait = self.backoff(self.asking.producer_failures);
-                self.asking.producer_not_before = now + wait;
-            }
+            Err(code) => return self.producer_failed(code, now),
+        }
+        self.asking.producer_failures = 0;
+        self.note_reached(Source::Producer, now);
+    }
+
+    /// Nothing is sent meanwhile: after some tries it is said.
+    fn producer_failed(&mut self, code: i16, now: Ms) {
+        self.asking.producer_failures += 1;
+        let failures = self.asking.producer_failures;
+        self.asking.producer_not_before = now + self.backoff(failures);
+        if failures >= PRODUCER_FAILURES_TOLD && self.producer == Producer::Wanted {
+            let why = format!("no producer id: {}", outcome::name(code));
+            let error = ConnectError::new(Stage::Refused, "central", why);
+            self.note_unreached(Source::Producer, error, now);
         }
     }
 

@@ -125,3 +125,20 @@ fn a_topic_that_is_there_and_not_known_yet_is_asked_for_with_pauses() {
     bench.pass(5_000);
     assert_eq!(bench.sent.len(), 1);
 }
+
+/// A cluster without a coordinator gave no producer id, nothing was sent, and `status` said that
+/// central is reachable.
+#[test]
+fn a_cluster_that_gives_no_producer_id_is_told_as_a_failure() {
+    let mut bench = Bench::new();
+    bench.no_producer = Some(15);
+    bench.commit(tp(1, 0), 1);
+    bench.pass(10_000);
+    let (reachable, _, failure) = bench.core.reachability(bench.now);
+    let text = failure.unwrap().0.to_string();
+    assert!(!reachable && text.contains("no producer id"), "{text}");
+    bench.no_producer = None;
+    bench.pass(2_000);
+    assert!(bench.core.reachability(bench.now).0);
+    assert_eq!(bench.sent.len(), 1);
+}
