@@ -1,8 +1,9 @@
 //! Records that central refuses for themselves, kept in the local topic `_dead_letter`.
 //!
 //! Each keeps key, value, headers and timestamp, and gets `edge-error` and `edge-src`. Written at
-//! level `disk` before the forwarder moves past the record. What is larger than the topic takes goes
-//! without its value, and says so: a letter that cannot be written would hold up its partition.
+//! level `disk` before the forwarder moves past the record. What is larger than the topic takes
+//! goes without its value, and says so: a letter that cannot be written would hold up its
+//! partition.
 
 use std::{collections::BTreeMap, sync::Arc};
 

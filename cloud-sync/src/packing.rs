@@ -97,15 +97,7 @@ pub(crate) fn pack(
     packing: &Packing,
     merger: &mut Merger,
 ) -> Packed {
-    let mut packer = Packer {
-        request,
-        packing,
-        merger,
-        pos: request.from,
-        packed: Packed::default(),
-        packed_bytes: 0,
-        stopped: false,
-    };
+    let mut packer = Packer::new(request, packing, merger);
     let mut plain = Vec::new();
     for batch in batches
         .iter()
@@ -123,9 +115,7 @@ pub(crate) fn pack(
         }
     }
     packer.merge(&plain);
-    let used = batches.iter().filter(|b| b.base_offset() < packer.pos);
-    packer.packed.stored_bytes = used.map(|batch| batch.bytes().len()).sum();
-    packer.packed
+    packer.finish(batches)
 }
 
 /// A batch under construction, and which offsets are in it.
@@ -146,7 +136,25 @@ struct Packer<'a> {
     stopped: bool,
 }
 
-impl Packer<'_> {
+impl<'a> Packer<'a> {
+    fn new(request: &'a ReadRequest, packing: &'a Packing, merger: &'a mut Merger) -> Self {
+        Self {
+            request,
+            packing,
+            merger,
+            pos: request.from,
+            packed: Packed::default(),
+            packed_bytes: 0,
+            stopped: false,
+        }
+    }
+
+    /// What was packed, and how much of the stored batches that took.
+    fn finish(mut self, batches: &[RecordBatch]) -> Packed {
+        let used = batches.iter().filter(|b| b.base_offset() < self.pos);
+        self.packed.stored_bytes = used.map(|batch| batch.bytes().len()).sum();
+        self.packed
+    }
     /// Whether enough is packed; from then on nothing is, or there would be a hole.
     fn stops(&mut self) -> bool {
         self.stopped |= self.left() == 0;
@@ -212,15 +220,7 @@ impl Packer<'_> {
             if self.stops() {
                 return;
             }
-            let mut runs = Vec::new();
-            let mut left = batch.record_count();
-            let mut of_this = Vec::new();
-            while left > 0 {
-                let Some(source) = sources.next() else { break };
-                left = left.saturating_sub(source.record_count());
-                extend_runs(&mut runs, source.base_offset(), source.record_count());
-                of_this.push(source.clone());
-            }
+            let (of_this, runs) = sources_of(&batch, &mut sources);
             let taken_bytes_max = self.request.taken_bytes_max;
             if batch.bytes().len() <= self.bytes_max(&batch) {
                 let next = of_this.last().map_or(self.pos, RecordBatch::next_offset);
@@ -359,6 +359,22 @@ impl Packer<'_> {
         self.packed.chunks.push(chunk);
         self.pos = next;
     }
+}
+
+/// The next sources, which a merged batch was made of, and the runs of their offsets.
+fn sources_of<'a>(
+    batch: &RecordBatch,
+    sources: &mut impl Iterator<Item = &'a RecordBatch>,
+) -> (Vec<RecordBatch>, Vec<(i64, u32)>) {
+    let (mut of_this, mut runs) = (Vec::new(), Vec::new());
+    let mut left = batch.record_count();
+    while left > 0 {
+        let Some(source) = sources.next() else { break };
+        left = left.saturating_sub(source.record_count());
+        extend_runs(&mut runs, source.base_offset(), source.record_count());
+        of_this.push(source.clone());
+    }
+    (of_this, runs)
 }
 
 fn extend_runs(runs: &mut Vec<(i64, u32)>, first: i64, count: u32) {

@@ -55,6 +55,11 @@ impl Forwarder {
                 topic.wanted = true;
             }
         }
+        self.plan_parked(now);
+        self.plan_resumed();
+    }
+
+    fn plan_parked(&mut self, now: Ms) {
         let mut wake = Vec::new();
         let mut resumed = false;
         for topic in self
@@ -77,7 +82,6 @@ impl Forwarder {
         if resumed {
             self.ask_producer_soon(now);
         }
-        self.plan_resumed();
     }
 
     /// A refusal is over as well when nothing is left of what was refused: retention took it.
