@@ -28,7 +28,7 @@ use smol::{
 };
 
 use crate::{
-    config::{SaslConfig, TlsConfig},
+    config::{Mechanism, SaslConfig, TlsConfig},
     error::{ConnectError, Stage},
     meter::{Meter, Metered},
 };
@@ -39,8 +39,13 @@ const STAGE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer: metadata of a large cluster.
 const FRAME_BYTES_MAX: usize = 8 << 20;
+/// An answer under another number than its request had: nothing of the connection can be trusted.
+pub(crate) const WRONG_ANSWER: &str = "an answer to another request";
 /// What we call ourselves in every request.
 const CLIENT_ID: &str = "edge-broker";
+/// Why PLAIN is not used.
+const READABLE_PASSWORD: &str = "PLAIN would send the password readable over the network: set \
+     central.tls.enabled = true, or use SCRAM-SHA-256 or SCRAM-SHA-512";
 /// Error of an `ApiVersions` in a version that the broker does not know.
 const UNSUPPORTED_VERSION: [u8; 2] = 35_i16.to_be_bytes();
 
@@ -113,6 +118,9 @@ impl Dialer {
         };
         let resolved = timed(resolve(host, port)).await.map_err(at(Stage::Dns))?;
         let socket = self.connect(&resolved).await.map_err(at(Stage::Tcp))?;
+        if self.shows_password() && !is_here(&socket) {
+            return Err(at(Stage::Sasl)(READABLE_PASSWORD.into()));
+        }
         let (metered, moved) = Metered::new(socket, self.meter.clone());
         let stream: Box<dyn Stream> = match &self.tls {
             Some(tls) => {
@@ -146,6 +154,11 @@ impl Dialer {
         Ok(connection)
     }
 
+    /// Whoever is on the way could read it.
+    fn shows_password(&self) -> bool {
+        self.tls.is_none() && self.sasl.mechanism == Mechanism::Plain
+    }
+
     async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, String> {
         let mut last = "the name has no address".to_owned();
         for address in addresses {
@@ -165,6 +178,12 @@ impl Dialer {
         }
         Err(last)
     }
+}
+
+/// The other side is this machine: a cluster for trials, or a tunnel. The configuration is checked
+/// for it too, but brokers advertise whatever addresses they have.
+fn is_here(socket: &TcpStream) -> bool {
+    socket.peer_addr().is_ok_and(|peer| peer.ip().is_loopback())
 }
 
 /// Small requests leave at once; a peer that is gone is noticed.
@@ -239,7 +258,10 @@ impl Connection {
             self.reader.next().await
         };
         let frame = answer.or(late()).await.map_err(lost)?;
-        let (_, response) = parse_response::<M>(version, frame).map_err(protocol)?;
+        let (number, response) = parse_response::<M>(version, frame).map_err(protocol)?;
+        if number != self.writer.correlation {
+            return Err(ConnectError::new(Stage::Protocol, &address, WRONG_ANSWER));
+        }
         Ok(response)
     }
 
@@ -333,6 +355,11 @@ impl FrameWriter {
     ) -> Result<BytesMut, ProtocolError> {
         self.correlation = self.correlation.wrapping_add(1);
         request_frame(version, self.correlation, Some(CLIENT_ID), message)
+    }
+
+    /// The number of the newest request.
+    pub fn correlation(&self) -> i32 {
+        self.correlation
     }
 
     /// Writes a whole frame.

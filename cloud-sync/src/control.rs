@@ -46,6 +46,10 @@ impl ControlLink {
 
     /// Asks; a connection that has gone stale is made anew once.
     pub async fn ask(&mut self, dialer: &Dialer, question: &Control) -> ControlAnswer {
+        if matches!(question, Control::Metadata { elsewhere, .. } if *elsewhere) {
+            self.connection = None;
+            self.next = self.next.wrapping_add(1);
+        }
         let reused = self.connection.is_some();
         match self.try_ask(dialer, question).await {
             Err(error) if reused && error.stage == Stage::Broken => {
@@ -66,7 +70,7 @@ impl ControlLink {
             None => self.dial(dialer).await?,
         };
         let answer = match question {
-            Control::Metadata { topics } => metadata(&mut connection, topics).await?,
+            Control::Metadata { topics, .. } => metadata(&mut connection, topics).await?,
             Control::InitProducerId => producer_id(&mut connection).await?,
             Control::CreateTopics { topics } => {
                 create(&mut connection, topics, self.known.len()).await?
@@ -96,10 +100,10 @@ impl ControlLink {
         }
         let mut failure: Option<ConnectError> = None;
         for step in 0..addresses.len() {
-            let (host, port) = &addresses[(self.next + step) % addresses.len()];
+            let (host, port) = &addresses[self.next.wrapping_add(step) % addresses.len()];
             match dialer.dial(host, *port).await {
                 Ok(connection) => {
-                    self.next = (self.next + step) % addresses.len();
+                    self.next = self.next.wrapping_add(step) % addresses.len();
                     return Ok(connection);
                 }
                 Err(error) => {

@@ -68,7 +68,8 @@ pub(crate) enum Event {
     },
     DeadLettered {
         tp: TopicPartition,
-        written: bool,
+        number: u64,
+        written: Result<(), String>,
     },
     Retry {
         topic: String,
@@ -364,7 +365,11 @@ impl Driver {
                 }
                 core.handle_produce_response(link, number, &answers, throttle_ms, now);
             }
-            Event::DeadLettered { tp, written } => core.handle_dead_lettered(tp, written, now),
+            Event::DeadLettered {
+                tp,
+                number,
+                written,
+            } => core.handle_dead_lettered(tp, number, written, now),
             Event::Retry { topic, reply } => {
                 let _ = reply.try_send(core.handle_retry(&topic, now));
             }

@@ -52,8 +52,8 @@ pub enum Stage {
     PasswordFile,
     /// Authentication failed.
     Sasl,
-    /// Authenticated, but not allowed.
-    Authorization,
+    /// The cluster answers, and cannot give what forwarding needs.
+    Refused,
     /// The other side does not speak Kafka as we do.
     Protocol,
     /// The connection broke while a request was under way.
@@ -105,7 +105,7 @@ impl ConnectError {
             Stage::Sasl => {
                 "check central.sasl.mechanism, user and password_file against the cluster"
             }
-            Stage::Authorization => "grant the operation to this user at the cluster",
+            Stage::Refused => "look at the brokers and their logs; it is tried again by itself",
             Stage::Protocol => {
                 "check that the port is a Kafka listener of version 1.0 or newer, and whether it \
                  expects TLS or SASL"
@@ -128,7 +128,7 @@ impl ConnectError {
     pub fn alarm_code(&self) -> &'static str {
         match self.stage {
             Stage::Tls | Stage::TlsName | Stage::TlsDate | Stage::LocalFile => "central.tls",
-            Stage::Sasl | Stage::Authorization | Stage::PasswordFile => "central.auth",
+            Stage::Sasl | Stage::PasswordFile => "central.auth",
             _ => "central.unreachable",
         }
     }
@@ -156,7 +156,7 @@ impl fmt::Display for ConnectError {
             Stage::LocalFile => "file cannot be used",
             Stage::PasswordFile => "password file cannot be used",
             Stage::Sasl => "authentication refused",
-            Stage::Authorization => "not authorized",
+            Stage::Refused => "refused by the cluster",
             Stage::Protocol => "not understood",
             Stage::Broken => "connection lost",
             Stage::Request => "no answer in time",

@@ -124,7 +124,7 @@ impl Forwarder {
         let kept: BTreeMap<TopicId, LocalTopic> =
             topics.into_iter().map(|topic| (topic.id, topic)).collect();
         self.topics.retain(|id, _| kept.contains_key(id));
-        self.partitions.retain(|tp, _| kept.contains_key(&tp.topic));
+        self.let_go(|tp| !kept.contains_key(&tp.topic));
         for (id, local) in kept {
             let known = self
                 .topics
@@ -145,6 +145,19 @@ impl Forwarder {
                 self.park(id, reason, now);
             }
         }
+    }
+
+    /// Forgets partitions.
+    ///
+    /// Who comes back to the same central partition begins a sequence at 0. Under the same
+    /// producer id central would take that for a repetition and drop it: records that are nowhere
+    /// would count as sent. So nobody begins with an id that somebody who left has used.
+    fn let_go(&mut self, goes: impl Fn(&TopicPartition) -> bool) {
+        let mut leaving = self.partitions.values().filter(|p| goes(&p.tp));
+        if self.idempotent() && leaving.any(|p| p.identity.is_some()) {
+            self.producer = Producer::Wanted;
+        }
+        self.partitions.retain(|tp, _| !goes(tp));
     }
 
     /// Marks of a local partition; new ones begin at their durable progress.
@@ -177,18 +190,28 @@ impl Forwarder {
         if topic.is_parked() && topic.local.central.is_ok() {
             topic.phase = Phase::Parked { retry_at: now };
         }
+        self.ask_producer_soon(now);
         true
+    }
+
+    /// Parks the topic of a partition, for what is the matter with that one alone.
+    fn park_for(&mut self, tp: TopicPartition, reason: String, now: Ms) {
+        self.park_topic(tp.topic, Some(tp.partition), reason, now);
     }
 
     /// Parks a topic: nothing of it is sent until its time comes.
     fn park(&mut self, id: TopicId, reason: String, now: Ms) {
+        self.park_topic(id, None, reason, now);
+    }
+
+    fn park_topic(&mut self, id: TopicId, partition: Option<u32>, reason: String, now: Ms) {
         let Some(topic) = self.topics.get_mut(&id) else {
             return;
         };
         if topic.is_parked() {
             return;
         }
-        let retry_in_ms = topic.park(reason.clone(), now);
+        let retry_in_ms = topic.park(partition, reason.clone(), now);
         let name = topic.local.name.clone();
         self.outputs.push_back(Output::Note(Note::Parked {
             topic: name,

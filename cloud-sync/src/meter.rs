@@ -58,8 +58,9 @@ impl Meter {
 
     /// A snapshot.
     pub fn status(&self, wall_ms: i64) -> LinkStatus {
-        let (sent_bytes, received_bytes) = self.totals();
+        // Locked first: the totals are then at least what was kept.
         let kept = *self.kept();
+        let (sent_bytes, received_bytes) = self.totals();
         let (sent, received) = (sent_bytes - kept.sent, received_bytes - kept.received);
         let mut month = kept.month;
         month.add(month::used(wall_ms, sent, received));
@@ -74,8 +75,8 @@ impl Meter {
 
     /// What moved since the last call, for the site; none if nothing did.
     pub fn take(&self, wall_ms: i64) -> Option<LinkUse> {
-        let (sent, received) = self.totals();
         let mut kept = self.kept();
+        let (sent, received) = self.totals();
         let used = month::used(wall_ms, sent - kept.sent, received - kept.received);
         if used.sent_bytes + used.received_bytes == 0 {
             return None;

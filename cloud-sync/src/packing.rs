@@ -18,6 +18,9 @@ const DECOMPRESSED_BYTES_MAX: usize = 32 << 20;
 /// Weight of a merged batch before compression: what zstd usually makes a full request of.
 const MERGED_BYTES_MAX: usize = 2 << 20;
 
+/// Packed bytes of one read, in batches of the size to aim at.
+const PACKED_CHUNKS_MAX: usize = 2;
+
 /// Reads that wait for the thread.
 const JOBS_MAX: usize = 4;
 
@@ -83,7 +86,8 @@ fn work(compression: Compression, inbox: &Receiver<Job>) {
     }
 }
 
-/// Packs what was read for `request`.
+/// Packs what was read for `request`, or as much of it as makes about two batches: where central
+/// gets records uncompressed they may weigh a hundred times what they do on the disk.
 ///
 /// A batch that cannot be decoded is sent as it is, for central to judge. Only where it must be
 /// cut or changed its unreadable rest is left out, and said so: reading it again would not help.
@@ -93,19 +97,15 @@ pub(crate) fn pack(
     packing: &Packing,
     merger: &mut Merger,
 ) -> Packed {
-    let mut packer = Packer {
-        request,
-        packing,
-        merger,
-        pos: request.from,
-        packed: Packed::default(),
-    };
+    let mut packer = Packer::new(request, packing, merger);
     let mut plain = Vec::new();
     for batch in batches
         .iter()
         .filter(|batch| batch.next_offset() > request.from)
     {
-        packer.packed.stored_bytes += batch.bytes().len();
+        if packer.stops() {
+            break;
+        }
         packer.packed.waits_for_clock |= packer.needs(batch, |mend| mend.add_ms.is_none());
         if packer.is_plain(batch) {
             plain.push(batch.clone());
@@ -115,7 +115,7 @@ pub(crate) fn pack(
         }
     }
     packer.merge(&plain);
-    packer.packed
+    packer.finish(batches)
 }
 
 /// A batch under construction, and which offsets are in it.
@@ -131,9 +131,40 @@ struct Packer<'a> {
     /// The next offset to be covered.
     pos: i64,
     packed: Packed,
+    packed_bytes: usize,
+    /// Enough for now: what is not covered is read again.
+    stopped: bool,
 }
 
-impl Packer<'_> {
+impl<'a> Packer<'a> {
+    fn new(request: &'a ReadRequest, packing: &'a Packing, merger: &'a mut Merger) -> Self {
+        Self {
+            request,
+            packing,
+            merger,
+            pos: request.from,
+            packed: Packed::default(),
+            packed_bytes: 0,
+            stopped: false,
+        }
+    }
+
+    /// What was packed, and how much of the stored batches that took.
+    fn finish(mut self, batches: &[RecordBatch]) -> Packed {
+        let used = batches.iter().filter(|b| b.base_offset() < self.pos);
+        self.packed.stored_bytes = used.map(|batch| batch.bytes().len()).sum();
+        self.packed
+    }
+    /// Whether enough is packed; from then on nothing is, or there would be a hole.
+    fn stops(&mut self) -> bool {
+        self.stopped |= self.left() == 0;
+        self.stopped
+    }
+
+    fn left(&self) -> usize {
+        (PACKED_CHUNKS_MAX * self.request.chunk_bytes_max).saturating_sub(self.packed_bytes)
+    }
+
     /// Whether a batch may be merged or passed on without looking at its records.
     fn is_plain(&self, batch: &RecordBatch) -> bool {
         let header = batch.header();
@@ -141,10 +172,20 @@ impl Packer<'_> {
         first >= self.request.from
             && i64::from(header.record_count) == next - first
             && batch.record_count() <= self.request.chunk_records_max
-            && batch.bytes().len() <= self.request.batch_bytes_max
+            && batch.bytes().len() <= self.bytes_max(batch)
+            && first >= self.request.decode_before
             && self.packing.source.is_none()
             && !self.needs(batch, |mend| mend.add_ms.is_some_and(|add| add != 0))
             && self.request.skip.range(first..next).next().is_none()
+    }
+
+    /// What a batch may weigh: a record alone cannot be made smaller.
+    fn bytes_max(&self, batch: &RecordBatch) -> usize {
+        if batch.record_count() > 1 {
+            self.request.taken_bytes_max
+        } else {
+            self.request.batch_bytes_max
+        }
     }
 
     /// Whether such a mend may be about records of a batch.
@@ -167,40 +208,43 @@ impl Packer<'_> {
     }
 
     fn merge_to(&mut self, batches: &[RecordBatch], bytes_max: usize) {
-        let merged = self
-            .merger
-            .merge(batches, bytes_max, DECOMPRESSED_BYTES_MAX);
+        if self.stops() {
+            return;
+        }
+        let total_bytes_max = self.left();
+        let merged =
+            self.merger
+                .merge_within(batches, bytes_max, DECOMPRESSED_BYTES_MAX, total_bytes_max);
         let mut sources = batches.iter();
         for batch in merged {
-            let mut runs = Vec::new();
-            let mut left = batch.record_count();
-            let mut of_this = Vec::new();
-            while left > 0 {
-                let Some(source) = sources.next() else { break };
-                left = left.saturating_sub(source.record_count());
-                extend_runs(&mut runs, source.base_offset(), source.record_count());
-                of_this.push(source.clone());
+            if self.stops() {
+                return;
             }
-            let fits = batch.bytes().len() <= self.request.batch_bytes_max;
-            if fits {
+            let (of_this, runs) = sources_of(&batch, &mut sources);
+            let taken_bytes_max = self.request.taken_bytes_max;
+            if batch.bytes().len() <= self.bytes_max(&batch) {
                 let next = of_this.last().map_or(self.pos, RecordBatch::next_offset);
                 self.push(next, runs, Some(batch));
-            } else if bytes_max > self.request.batch_bytes_max {
-                self.merge_to(&of_this, self.request.batch_bytes_max);
+            } else if bytes_max > taken_bytes_max {
+                self.merge_to(&of_this, taken_bytes_max);
             } else {
                 of_this.iter().for_each(|source| self.rebuild(source));
             }
         }
+        self.stopped |= sources.next().is_some();
     }
 
     /// Builds batches anew from single records: cut, trimmed, without what is left out.
     fn rebuild(&mut self, batch: &RecordBatch) {
+        if self.stops() {
+            return;
+        }
         let mut building = Building {
             builder: BatchBuilder::new(self.packing.compression),
             runs: Vec::new(),
         };
         match self.rebuild_into(&mut building, batch) {
-            Ok(()) => self.flush(&mut building, batch.next_offset()),
+            Ok(next) => self.flush(&mut building, next),
             Err((from, error)) => {
                 self.flush(&mut building, from);
                 self.leave_out(batch, &error);
@@ -208,17 +252,21 @@ impl Packer<'_> {
         }
     }
 
-    /// Adds all records that can be read; an error has the first offset that cannot.
+    /// Adds all records that can be read, as long as there is room; where it ended. An error has
+    /// the first offset that cannot.
     fn rebuild_into(
         &mut self,
         building: &mut Building,
         batch: &RecordBatch,
-    ) -> Result<(), (i64, BatchError)> {
+    ) -> Result<i64, (i64, BatchError)> {
         let mut next = batch.base_offset();
         let mut fresh = true;
         let records = batch.records(DECOMPRESSED_BYTES_MAX);
         for item in records.map_err(|error| (next, error))? {
             let (offset, record) = item.map_err(|error| (next, error))?;
+            if offset < next {
+                return Err((next, BatchError::Record("offset not after the one before")));
+            }
             next = offset + 1;
             if offset < self.pos && fresh || self.request.skip.contains(&offset) {
                 continue;
@@ -227,8 +275,11 @@ impl Packer<'_> {
             let mut record = self.with_source(record, offset);
             record.timestamp_ms = mended_ms(&self.packing.mends, offset, record.timestamp_ms);
             self.add(building, offset, &record);
+            if self.stops() {
+                return Ok(next);
+            }
         }
-        Ok(())
+        Ok(batch.next_offset())
     }
 
     fn add(&mut self, building: &mut Building, offset: i64, record: &Record) {
@@ -236,6 +287,9 @@ impl Packer<'_> {
         if bytes + kafka_wire::BATCH_HEADER_BYTES > self.request.batch_bytes_max
             && self.is_oversized(record)
         {
+            // Alone in its range, so that what is ahead of it can go without it.
+            self.flush(building, offset);
+            self.push(offset + 1, Vec::new(), None);
             return self.packed.oversized.push((offset, bytes));
         }
         let builder = &building.builder;
@@ -259,9 +313,11 @@ impl Packer<'_> {
     fn leave_out(&mut self, batch: &RecordBatch, error: &BatchError) {
         let (from, next) = (self.pos.max(batch.base_offset()), batch.next_offset());
         self.push(next, Vec::new(), None);
-        let wanted = (from..next).filter(|offset| !self.request.skip.contains(offset));
+        let skipped = self.request.skip.range(from..next).count() as i64;
+        // A batch may cover more offsets than it has records.
+        let records = i64::from(batch.record_count()).min(next - from - skipped);
         if let Some(chunk) = self.packed.chunks.last_mut() {
-            chunk.unreadable = wanted.count() as u64;
+            chunk.unreadable = records.max(0) as u64;
         }
         let reason = error.to_string();
         self.packed
@@ -299,9 +355,26 @@ impl Packer<'_> {
             unreadable: 0,
         };
         self.packed.records += u64::from(chunk.records());
+        self.packed_bytes += chunk.bytes();
         self.packed.chunks.push(chunk);
         self.pos = next;
     }
+}
+
+/// The next sources, which a merged batch was made of, and the runs of their offsets.
+fn sources_of<'a>(
+    batch: &RecordBatch,
+    sources: &mut impl Iterator<Item = &'a RecordBatch>,
+) -> (Vec<RecordBatch>, Vec<(i64, u32)>) {
+    let (mut of_this, mut runs) = (Vec::new(), Vec::new());
+    let mut left = batch.record_count();
+    while left > 0 {
+        let Some(source) = sources.next() else { break };
+        left = left.saturating_sub(source.record_count());
+        extend_runs(&mut runs, source.base_offset(), source.record_count());
+        of_this.push(source.clone());
+    }
+    (of_this, runs)
 }
 
 fn extend_runs(runs: &mut Vec<(i64, u32)>, first: i64, count: u32) {

@@ -26,7 +26,9 @@ use smol::{
 };
 
 use crate::{
-    connection::{ANSWER_TIMEOUT, Connection, Dialer, FrameReader, FrameWriter, plain_words},
+    connection::{
+        ANSWER_TIMEOUT, Connection, Dialer, FrameReader, FrameWriter, WRONG_ANSWER, plain_words,
+    },
     driver::Event,
     error::ConnectError,
     forwarder::types::{LinkId, Ms, Part, PartAnswer, ProduceRequest},
@@ -36,12 +38,16 @@ use crate::{
 const ACKS_ALL: i16 = -1;
 /// How long a leader may wait for them.
 const ACKS_TIMEOUT_MS: i32 = 15_000;
+// The leader's word comes before we stop waiting for it.
+const _: () = assert!(ANSWER_TIMEOUT.as_millis() as i32 > ACKS_TIMEOUT_MS + 10_000);
 /// Requests that may be unanswered on the wire; the core keeps fewer.
 const PIPELINE_MAX: usize = 16;
 
 /// What is needed to read an answer.
 struct Expected {
     number: u64,
+    /// The number of the request on its connection.
+    correlation: i32,
     /// Topic and partition of each part, in order.
     parts: Vec<(Arc<str>, u32)>,
 }
@@ -113,6 +119,7 @@ async fn write_requests(
         let _ = expect
             .send(Expected {
                 number: request.number,
+                correlation: writer.correlation(),
                 parts,
             })
             .await;
@@ -171,20 +178,15 @@ async fn read_answers(
     moved: &AtomicU64,
 ) -> io::Result<()> {
     loop {
-        let frame = match next_frame(&mut reader, &expected, moved).await {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && expected.is_empty() => {
-                return Ok(());
-            }
-            other => other?,
+        let Some(expected) = next_expected(&mut reader, &expected).await? else {
+            return Ok(());
         };
-        let Ok(expected) = expected.try_recv() else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "an answer to no request",
-            ));
-        };
-        let (_, response) =
+        let frame = next_frame(&mut reader, moved).await?;
+        let (correlation, response) =
             parse_response::<WireProduce>(version, frame).map_err(|e| invalid(&e))?;
+        if correlation != expected.correlation {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, WRONG_ANSWER));
+        }
         let throttle_ms = response.throttle_time_ms.max(0) as Ms;
         let answers = in_order(response, &expected.parts);
         let event = Event::Answered {
@@ -197,23 +199,42 @@ async fn read_answers(
     }
 }
 
-/// The next answer; an error once nothing has moved for long while something is expected.
-async fn next_frame(
+/// The oldest request without an answer; none once an idle connection is closed.
+async fn next_expected(
     reader: &mut FrameReader,
     expected: &Receiver<Expected>,
-    moved: &AtomicU64,
-) -> io::Result<Bytes> {
+) -> io::Result<Option<Expected>> {
+    let asked = async {
+        match expected.recv().await {
+            Ok(expected) => Ok(Some(expected)),
+            Err(_) => std::future::pending().await, // the writer says why it ended
+        }
+    };
+    let unasked = async {
+        match reader.next().await {
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, WRONG_ANSWER)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    asked.or(unasked).await
+}
+
+/// The answer to the oldest request; an error once nothing has moved for long since it was asked,
+/// or since the answer before it.
+async fn next_frame(reader: &mut FrameReader, moved: &AtomicU64) -> io::Result<Bytes> {
     let frame = async { reader.next().await };
     let watch = async {
-        let mut before = None;
-        loop {
-            smol::Timer::after(ANSWER_TIMEOUT / 2).await;
-            let now = (!expected.is_empty()).then(|| moved.load(Ordering::Relaxed));
-            if now.is_some() && now == before {
-                return Err(io::ErrorKind::TimedOut.into());
+        let mut before = moved.load(Ordering::Relaxed);
+        let mut quiet_since = Instant::now();
+        while quiet_since.elapsed() < ANSWER_TIMEOUT {
+            smol::Timer::after(ANSWER_TIMEOUT / 10).await;
+            let now = moved.load(Ordering::Relaxed);
+            if now != before {
+                (before, quiet_since) = (now, Instant::now());
             }
-            before = now;
         }
+        Err(io::ErrorKind::TimedOut.into())
     };
     frame.or(watch).await
 }

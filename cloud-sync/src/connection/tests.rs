@@ -231,3 +231,21 @@ fn a_password_that_others_may_read_is_refused() {
     let text = error.to_string();
     assert!(text.contains("mode 644"), "{text}");
 }
+
+/// Metadata may name an address on the network although `bootstrap` is this machine.
+#[test]
+fn plain_goes_readable_to_this_machine_only() {
+    let sasl = SaslConfig {
+        mechanism: Mechanism::Plain,
+        ..SaslConfig::default()
+    };
+    let meter = Arc::new(Meter::default());
+    let open = Dialer::new(&TlsConfig::default(), &sasl, meter.clone());
+    assert!(open.shows_password());
+    let closed = TlsConfig {
+        enabled: true,
+        ..TlsConfig::default()
+    };
+    assert!(!Dialer::new(&closed, &sasl, meter.clone()).shows_password());
+    assert!(!Dialer::new(&TlsConfig::default(), &SaslConfig::default(), meter).shows_password());
+}

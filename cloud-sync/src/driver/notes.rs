@@ -59,6 +59,11 @@ pub(super) fn say(note: &Note) {
             range.next - 1,
             range.reason
         ),
+        Note::LettersWait {
+            topic,
+            partition,
+            reason,
+        } => log::warn!("{topic}[{partition}]: _dead_letter cannot be written: {reason}"),
         Note::Rejected {
             topic,
             partition,

@@ -46,7 +46,11 @@ impl Driver {
                     self.progress.insert(tp, next_offset);
                 }
                 Output::Lost(tp, records) => self.lost.push((tp, records)),
-                Output::DeadLetter { tp, letters } => self.dead_letter(tp, letters),
+                Output::DeadLetter {
+                    tp,
+                    number,
+                    letters,
+                } => self.dead_letter(tp, number, letters),
                 Output::Note(note) => say(&note),
             }
         }
@@ -113,12 +117,17 @@ impl Driver {
         });
     }
 
-    fn dead_letter(&mut self, tp: TopicPartition, letters: Vec<(i64, String)>) {
+    fn dead_letter(&mut self, tp: TopicPartition, number: u64, letters: Vec<(i64, String)>) {
         let source = self.source(tp).unwrap_or_default();
         let (site, events) = (self.site.clone(), self.events.clone());
         self.spawn(async move {
             let written = dead_letter::write(&site, &source, tp, &letters).await;
-            let _ = events.send(Event::DeadLettered { tp, written }).await;
+            let event = Event::DeadLettered {
+                tp,
+                number,
+                written,
+            };
+            let _ = events.send(event).await;
         });
     }
 

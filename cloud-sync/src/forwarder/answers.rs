@@ -1,6 +1,6 @@
 //! Connections and answers: what a broker's word means for the partitions it is about.
 
-use edge_site::TopicPartition;
+use edge_site::{TopicId, TopicPartition};
 
 use super::{
     Forwarder, Producer,
@@ -18,6 +18,8 @@ use crate::error::{ConnectError, Stage};
 /// which central would recognise: few where the link is too slow for it, more where it breaks.
 const LATE_ANSWERS_MAX: u32 = 3;
 const LOST_ANSWERS_MAX: u32 = 8;
+/// Times central may fail at a batch before we look whether it can be decoded at all.
+const FAILED_MAX: u32 = 2;
 
 impl Forwarder {
     /// A connection is there and authenticated.
@@ -105,6 +107,7 @@ impl Forwarder {
             };
             held.sent = Sent::No;
             held.lost_answers += 1;
+            held.perhaps_there = true;
             let rewind = if held.lost_answers >= lost_max {
                 Rewind::Reread
             } else {
@@ -215,9 +218,8 @@ impl Forwarder {
             self.note_progress(tp);
             return self.unpark(tp);
         }
-        if outcome == Outcome::Unknown {
-            held.lost_answers += 1;
-        }
+        held.perhaps_there |= outcome.is_perhaps_appended();
+        held.failed += u32::from(outcome == Outcome::Failed);
         if behind_a_refusal && !matches!(outcome, Outcome::Park(_) | Outcome::NoIdempotence) {
             // Refused because of the hole before it; what matters is the first refusal.
             return;
@@ -228,20 +230,36 @@ impl Forwarder {
     fn take_refusal(&mut self, tp: TopicPartition, outcome: Outcome, code: i16, now: Ms) {
         match outcome {
             Outcome::Appended => {}
-            Outcome::Moved => {
+            // Who cannot serve us may not be the leader for others any more.
+            Outcome::Moved | Outcome::Retry | Outcome::Unknown => {
                 self.fail_for_now(tp, Rewind::Resend, code, now);
                 self.refresh_metadata(now);
             }
-            Outcome::Retry | Outcome::Unknown => {
-                self.fail_for_now(tp, Rewind::Resend, code, now);
-            }
+            Outcome::Failed => self.failed_there(tp, code, now),
             Outcome::Resequence => self.new_sequence(tp, Rewind::Resequence, now),
             Outcome::NewProducer => self.new_sequence(tp, Rewind::NewProducer, now),
-            Outcome::NoIdempotence => self.go_without_idempotence(),
+            Outcome::NoIdempotence if self.idempotent() => self.go_without_idempotence(now),
+            // It goes without already: a batch of before, or it is refused for something else.
+            Outcome::NoIdempotence => self.fail_for_now(tp, Rewind::NewProducer, code, now),
             Outcome::TooLarge => self.too_large(tp, now),
             Outcome::Rejected(records) => self.rejected(tp, &records, code, now),
-            Outcome::Park(reason) => self.park(tp.topic, reason, now),
+            Outcome::Park(reason) => self.park_for(tp, reason, now),
         }
+    }
+
+    /// Twice so: perhaps nobody can unpack it. Then it is decoded here first, and what cannot be is
+    /// left out, or parks the topic with its offsets.
+    fn failed_there(&mut self, tp: TopicPartition, code: i16, now: Ms) {
+        let mut rewind = Rewind::Resend;
+        if let Some(partition) = self.partitions.get_mut(&tp)
+            && let Some(front) = partition.held.front()
+            && front.failed >= FAILED_MAX
+            && partition.decode_before < front.chunk.next
+        {
+            partition.decode_before = front.chunk.next;
+            rewind = Rewind::Reread;
+        }
+        self.fail_for_now(tp, rewind, code, now);
     }
 
     fn fail_for_now(&mut self, tp: TopicPartition, rewind: Rewind, code: i16, now: Ms) {
@@ -253,7 +271,7 @@ impl Forwarder {
         let failing_ms = partition.note_failure(now, wait);
         partition.rewind(rewind);
         // What certainly is not there need not stay in memory while it waits.
-        if partition.failures > 1 && partition.held.iter().all(|held| held.lost_answers == 0) {
+        if partition.failures > 1 && !partition.held.iter().any(|held| held.perhaps_there) {
             partition.rewind(Rewind::Reread);
         }
         if failing_ms >= self.settings.park_after_ms {
@@ -268,7 +286,7 @@ impl Forwarder {
                 failing_ms / 1000,
                 outcome::name(code)
             );
-            self.park(tp.topic, reason, now);
+            self.park_for(tp, reason, now);
         }
     }
 
@@ -300,25 +318,26 @@ impl Forwarder {
         self.outputs.push_back(Output::Note(note));
     }
 
-    /// Halves the batch until single records are left; those are refused for themselves.
+    /// Halves batches until single records are left; those are refused for themselves.
     fn too_large(&mut self, tp: TopicPartition, now: Ms) {
-        if let Some(topic) = self.topics.get_mut(&tp.topic) {
-            topic.limits = Limits::Unknown;
-        }
+        let Some(topic) = self.topics.get_mut(&tp.topic) else {
+            return;
+        };
+        topic.limits = Limits::Unknown;
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
         let Some(front) = partition.held.front() else {
             return;
         };
-        if front.chunk.records() <= 1 {
-            let bytes = front.chunk.bytes();
-            let offset = front.chunk.offset_of(0).unwrap_or(front.chunk.from);
-            let text = format!("central refuses a record of {bytes} bytes as too large");
-            return self.refuse_records(tp, vec![(offset, text)], true, now);
+        let bytes = front.chunk.bytes();
+        if front.chunk.records() > 1 {
+            topic.note_too_large(bytes, now);
+            return partition.rewind(Rewind::Reread);
         }
-        partition.chunk_records_max = front.chunk.records() / 2;
-        partition.rewind(Rewind::Reread);
+        let offset = front.chunk.offset_of(0).unwrap_or(front.chunk.from);
+        let text = format!("central refuses a record of {bytes} bytes as too large");
+        self.refuse_records(tp, vec![(offset, text)], true, now);
     }
 
     fn rejected(&mut self, tp: TopicPartition, records: &[(u32, String)], code: i16, now: Ms) {
@@ -347,15 +366,24 @@ impl Forwarder {
         self.refuse_records(tp, letters, true, now);
     }
 
-    /// Central takes records of a topic again: it is not parked any more.
+    /// Central takes records of a partition: its topic is not refused any more, unless that was
+    /// about another one.
     fn unpark(&mut self, tp: TopicPartition) {
         let Some(topic) = self.topics.get_mut(&tp.topic) else {
             return;
         };
-        if topic.is_parked() {
-            return;
+        let about = topic.refusal.as_ref().and_then(|refusal| refusal.partition);
+        if about.is_none_or(|partition| partition == tp.partition) {
+            self.resumed(tp.topic);
         }
-        if topic.refusal.take().is_some() {
+    }
+
+    /// What refused a topic is over.
+    pub(super) fn resumed(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get_mut(&id) else {
+            return;
+        };
+        if !topic.is_parked() && topic.refusal.take().is_some() {
             let topic = topic.local.name.clone();
             self.outputs
                 .push_back(Output::Note(Note::Resumed { topic }));

@@ -19,10 +19,18 @@ use super::{
         TopicMetadata,
     },
 };
-use crate::error::ConnectError;
+use crate::error::{ConnectError, Stage};
 
 /// Longest wait between questions about leaders that are not known yet.
 const REFRESH_MS_MAX: Ms = 5_000;
+
+/// Tries for a producer id that may fail before it is told: a coordinator that moves takes seconds.
+const PRODUCER_FAILURES_TOLD: u32 = 4;
+/// Answers in a row that left a leader open before another broker is asked: this one may be cut off
+/// from the cluster.
+const UNRESOLVED_MAX: u32 = 3;
+/// How long the cluster's word that we may not be an idempotent producer is taken for granted.
+const REFUSED_PRODUCER_MS: Ms = 900_000;
 
 /// State of the questions.
 #[derive(Debug)]
@@ -119,12 +127,14 @@ impl Forwarder {
                     .map(|(_, topic)| topic.central_name().to_owned());
                 return Some(Control::Metadata {
                     topics: topics.collect(),
+                    elsewhere: self.asking.unresolved >= UNRESOLVED_MAX,
                 });
             }
             Some(at) => self.wake(at),
             None => {}
         }
-        if self.producer == Producer::Wanted && self.wanted().next().is_some() {
+        let have = matches!(self.producer, Producer::Have(_));
+        if !have && self.wanted().next().is_some() {
             if self.asking.producer_not_before <= now {
                 return Some(Control::InitProducerId);
             }
@@ -278,12 +288,13 @@ impl Forwarder {
             return false;
         };
         if create {
-            if !matches!(topic.phase, Phase::Missing { .. }) {
-                topic.phase = Phase::Missing {
-                    not_before: now,
-                    failures: 0,
-                };
+            if let Phase::Missing { failures, .. } = topic.phase {
+                return failures > 0;
             }
+            topic.phase = Phase::Missing {
+                not_before: now,
+                failures: 0,
+            };
         } else {
             let name = topic.central_name();
             let reason = format!(
@@ -325,7 +336,7 @@ impl Forwarder {
         match leaderless_ms {
             Some((ms, n)) if ms >= self.settings.park_after_ms => {
                 let reason = format!("partition {n} of {} has no leader", answer.name);
-                self.park(id, reason, now);
+                self.park_topic(id, Some(n), reason, now);
                 false
             }
             other => other.is_some(),
@@ -379,22 +390,32 @@ impl Forwarder {
     fn take_producer(&mut self, producer: Result<Identity, i16>, now: Ms) {
         match producer {
             Ok(identity) => {
-                self.asking.producer_failures = 0;
                 self.producer = Producer::Have(identity);
                 self.outputs
                     .push_back(Output::Note(Note::NewProducer { identity }));
             }
-            Err(code) if outcome::forbids_idempotence(code) => self.go_without_idempotence(),
-            Err(_) => {
-                self.asking.producer_failures += 1;
-                let wait = self.backoff(self.asking.producer_failures);
-                self.asking.producer_not_before = now + wait;
-            }
+            Err(code) if outcome::forbids_idempotence(code) => self.go_without_idempotence(now),
+            Err(code) => return self.producer_failed(code, now),
+        }
+        self.asking.producer_failures = 0;
+        self.note_reached(Source::Producer, now);
+    }
+
+    /// Nothing is sent meanwhile: after some tries it is said.
+    fn producer_failed(&mut self, code: i16, now: Ms) {
+        self.asking.producer_failures += 1;
+        let failures = self.asking.producer_failures;
+        self.asking.producer_not_before = now + self.backoff(failures);
+        if failures >= PRODUCER_FAILURES_TOLD && self.producer == Producer::Wanted {
+            let why = format!("no producer id: {}", outcome::name(code));
+            let error = ConnectError::new(Stage::Refused, "central", why);
+            self.note_unreached(Source::Producer, error, now);
         }
     }
 
-    /// The cluster refuses idempotent producers: say so and go on with less.
-    pub(super) fn go_without_idempotence(&mut self) {
+    /// The cluster refuses idempotent producers: say so, go on with less, and ask again later.
+    pub(super) fn go_without_idempotence(&mut self, now: Ms) {
+        self.asking.producer_not_before = now + REFUSED_PRODUCER_MS;
         if self.producer == Producer::Refused {
             return;
         }
@@ -403,6 +424,13 @@ impl Forwarder {
         for partition in self.partitions.values_mut() {
             partition.rewind(Rewind::NewProducer);
             partition.settle();
+        }
+    }
+
+    /// Somebody may have repaired what the cluster refused.
+    pub(super) fn ask_producer_soon(&mut self, now: Ms) {
+        if self.producer == Producer::Refused {
+            self.asking.producer_not_before = now;
         }
     }
 
@@ -422,7 +450,8 @@ impl Forwarder {
                     }));
                     self.ask_again(id);
                 }
-                outcome::TOPIC_ALREADY_EXISTS => self.ask_again(id),
+                // Not all brokers know of it yet: the one that is asked does not.
+                outcome::TOPIC_ALREADY_EXISTS => self.creation_failed(id, now),
                 code => {
                     let said = answer.error_message.as_deref();
                     match outcome::creation_refused(code, said, &answer.name) {

@@ -40,9 +40,7 @@ impl Forwarder {
         match read {
             ReadOutcome::Packed(packed) => self.take_packed(tp, packed, now),
             ReadOutcome::OutOfRange { start, end } => self.skip_to(tp, start, end, now),
-            ReadOutcome::Gone => {
-                self.partitions.remove(&tp);
-            }
+            ReadOutcome::Gone => self.let_go(|other| *other == tp),
             ReadOutcome::Failed(reason) => {
                 self.outputs
                     .push_back(Output::Note(Note::Unreadable { tp, reason }));
@@ -76,9 +74,10 @@ impl Forwarder {
         if partition.rewind.is_some() {
             return; // it is read again once nothing is in flight
         }
-        if !self.passes_unreadable(tp, &mut packed, now) {
+        if self.parks_for(tp, &mut packed, limit, now) {
             return;
         }
+        self.tell_unreadable(tp, &mut packed);
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
@@ -91,36 +90,53 @@ impl Forwarder {
             debug_assert_eq!(chunk.from, partition.read_pos, "chunks are contiguous");
             partition.hold(chunk, now);
         }
-        if partition.read_pos == before {
+        if partition.read_pos == before && partition.barrier != Some(before) {
             partition.not_before = now + self.settings.retry_ms_min;
         }
         partition.due = partition.unread() > 0;
-        let letters = packed.oversized.into_iter().map(|(offset, bytes)| {
-            let text =
-                format!("record of {bytes} bytes exceeds central's max.message.bytes: {limit}");
-            (offset, text)
-        });
+        let letters = packed.oversized.into_iter();
+        let letters = letters.map(|(offset, bytes)| (offset, oversized_reason(bytes, limit)));
         // Before progress is looked at: what is left out of the chunks is nowhere yet.
         self.refuse_records(tp, letters.collect(), false, now);
         self.note_progress(tp);
     }
 
-    /// Records that nobody can read are passed and count as lost; or what is before them is sent,
-    /// and then their topic parks: false.
-    fn passes_unreadable(&mut self, tp: TopicPartition, packed: &mut Packed, now: Ms) -> bool {
-        let bad = packed.chunks.iter().position(|c| c.unreadable > 0);
-        let (Some(bad), Some(range)) = (bad, packed.unreadable.first().cloned()) else {
-            return true;
-        };
-        let parks = self.settings.on_rejected == OnRejected::Park;
-        if parks && bad > 0 {
-            packed.chunks.truncate(bad);
-            return true;
-        }
-        if parks {
-            self.park(tp.topic, unreadable_reason(tp, &range), now);
+    /// Where the operator wants it, what cannot be sent parks its topic: true. What is ahead of it
+    /// goes first.
+    fn parks_for(
+        &mut self,
+        tp: TopicPartition,
+        packed: &mut Packed,
+        limit: usize,
+        now: Ms,
+    ) -> bool {
+        if self.settings.on_rejected != OnRejected::Park {
             return false;
         }
+        let oversized = packed.oversized.first().map(|(offset, bytes)| {
+            let why = oversized_reason(*bytes, limit);
+            (*offset, format!("record {}@{offset}: {why}", tp.partition))
+        });
+        let unreadable = packed.unreadable.first();
+        let unreadable = unreadable.map(|range| (range.from, unreadable_reason(tp, range)));
+        let first = oversized.into_iter().chain(unreadable).min();
+        let (Some((offset, reason)), Some(partition)) = (first, self.partitions.get_mut(&tp))
+        else {
+            return false;
+        };
+        packed.oversized.clear();
+        packed.unreadable.clear();
+        packed.chunks.retain(|chunk| chunk.next <= offset);
+        if packed.chunks.is_empty() && partition.held.is_empty() {
+            self.park_for(tp, reason, now);
+            return true;
+        }
+        partition.barrier = Some(offset);
+        false
+    }
+
+    /// Records that nobody can read are passed, and count as lost.
+    fn tell_unreadable(&mut self, tp: TopicPartition, packed: &mut Packed) {
         let topic = self.topics.get(&tp.topic).map(|t| t.local.name.clone());
         for range in std::mem::take(&mut packed.unreadable) {
             self.outputs.push_back(Output::Note(Note::Undecodable {
@@ -129,7 +145,6 @@ impl Forwarder {
                 range,
             }));
         }
-        true
     }
 
     /// Whether wrong stamps are worth waiting for the right time: once, for a while.
@@ -207,7 +222,7 @@ impl Forwarder {
         }));
         if self.settings.on_rejected == OnRejected::Park {
             let where_ = format!("record {}@{offset}: {reason}", tp.partition);
-            return self.park(tp.topic, where_, now);
+            return self.park_for(tp, where_, now);
         }
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
@@ -217,7 +232,8 @@ impl Forwarder {
         }
         let waiting = partition.letters.get_or_insert(Letters {
             letters: Vec::new(),
-            asked: false,
+            asked: None,
+            since: now,
             not_before: now,
             failures: 0,
         });
@@ -225,27 +241,62 @@ impl Forwarder {
     }
 
     /// The dead letters of a partition are durable, or could not be written.
-    pub fn handle_dead_lettered(&mut self, tp: TopicPartition, written: bool, now: Ms) {
+    pub fn handle_dead_lettered(
+        &mut self,
+        tp: TopicPartition,
+        number: u64,
+        written: Result<(), String>,
+        now: Ms,
+    ) {
         self.dirty = true;
-        let wait = self.backoff(1);
         let Some(partition) = self.partitions.get_mut(&tp) else {
             return;
         };
-        let Some(letters) = &mut partition.letters else {
+        let answered = |letters: &mut Letters| letters.asked == Some(number);
+        let Some(letters) = partition.letters.take_if(answered) else {
             return;
         };
-        if !written {
-            letters.asked = false;
-            letters.failures += 1;
-            letters.not_before = now + wait;
-            return;
+        if let Err(reason) = written {
+            return self.letters_wait(tp, letters, reason, now);
         }
         let offsets = letters.letters.iter().map(|(offset, _)| *offset);
         self.counters.dead_lettered += letters.letters.len() as u64;
         Arc::make_mut(&mut partition.skip).extend(offsets);
-        partition.letters = None;
         self.note_progress(tp);
     }
+
+    /// Tries again later; where it does not help, the topic says so in `status` and by its alarm.
+    fn letters_wait(&mut self, tp: TopicPartition, letters: Letters, reason: String, now: Ms) {
+        let failures = letters.failures + 1;
+        let since = letters.since;
+        let not_before = now + self.backoff(failures);
+        let topic = self.topics.get(&tp.topic).map(|t| t.local.name.clone());
+        self.outputs.push_back(Output::Note(Note::LettersWait {
+            topic: topic.unwrap_or_default(),
+            partition: tp.partition,
+            reason: reason.clone(),
+        }));
+        if let Some(partition) = self.partitions.get_mut(&tp) {
+            partition.letters = Some(Letters {
+                asked: None,
+                failures,
+                not_before,
+                ..letters
+            });
+        }
+        if now - since >= self.settings.park_after_ms {
+            let reason = format!(
+                "partition {}: records that central refuses cannot be written to _dead_letter: \
+                 {reason}",
+                tp.partition
+            );
+            self.park_for(tp, reason, now);
+        }
+    }
+}
+
+fn oversized_reason(bytes: usize, limit: usize) -> String {
+    format!("record of {bytes} bytes exceeds central's max.message.bytes: {limit}")
 }
 
 fn unreadable_reason(tp: TopicPartition, range: &Unreadable) -> String {

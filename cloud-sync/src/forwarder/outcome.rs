@@ -4,6 +4,7 @@
 
 use super::types::PartAnswer;
 
+const UNKNOWN_SERVER_ERROR: i16 = -1;
 pub(crate) const NONE: i16 = 0;
 const CORRUPT_MESSAGE: i16 = 2;
 pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -28,6 +29,7 @@ const POLICY_VIOLATION: i16 = 44;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
+const INVALID_TXN_STATE: i16 = 48;
 const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 const UNKNOWN_PRODUCER_ID: i16 = 59;
@@ -46,12 +48,15 @@ pub(crate) const NO_ANSWER: i16 = REQUEST_TIMED_OUT;
 pub(crate) enum Outcome {
     /// It is there (or was already).
     Appended,
-    /// Not appended; ask who leads and send again.
+    /// Whoever answered does not lead now, but may have when it appended: ask who leads and send
+    /// the very same again.
     Moved,
     /// Not appended; send again later.
     Retry,
     /// Perhaps appended; send the very same again later.
     Unknown,
+    /// Central failed at it in a way it did not foresee, as it does where it cannot unpack a batch.
+    Failed,
     /// The producer's state is gone there: start a new sequence under the next epoch.
     Resequence,
     /// The producer id itself is of no use any more: ask for a new one.
@@ -76,6 +81,7 @@ pub(crate) fn classify(answer: &PartAnswer, central_topic: &str) -> Outcome {
         | KAFKA_STORAGE_ERROR
         | FENCED_LEADER_EPOCH => Outcome::Moved,
         NOT_ENOUGH_REPLICAS => Outcome::Retry,
+        UNKNOWN_SERVER_ERROR => Outcome::Failed,
         REQUEST_TIMED_OUT | NOT_ENOUGH_REPLICAS_AFTER_APPEND => Outcome::Unknown,
         OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID => Outcome::Resequence,
         INVALID_PRODUCER_EPOCH | INVALID_PRODUCER_ID_MAPPING | PRODUCER_FENCED => {
@@ -83,13 +89,24 @@ pub(crate) fn classify(answer: &PartAnswer, central_topic: &str) -> Outcome {
         }
         CLUSTER_AUTHORIZATION_FAILED => Outcome::NoIdempotence,
         MESSAGE_TOO_LARGE | RECORD_LIST_TOO_LARGE => Outcome::TooLarge,
-        INVALID_RECORD | INVALID_TIMESTAMP | CORRUPT_MESSAGE => Outcome::Rejected(rejected(answer)),
+        INVALID_RECORD | INVALID_TIMESTAMP | CORRUPT_MESSAGE | INVALID_TXN_STATE => {
+            Outcome::Rejected(rejected(answer))
+        }
         code if parks(code) => Outcome::Park(refusal(
             code,
             answer.error_message.as_deref(),
             central_topic,
         )),
-        _ => Outcome::Retry,
+        // Nobody knows what became of it.
+        _ => Outcome::Unknown,
+    }
+}
+
+impl Outcome {
+    /// Whether the batch may be there all the same: a leader that is deposed while it waits for
+    /// its replicas says "not leader", and the next leader has the batch.
+    pub fn is_perhaps_appended(&self) -> bool {
+        matches!(self, Self::Moved | Self::Unknown | Self::Failed)
     }
 }
 

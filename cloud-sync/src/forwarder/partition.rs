@@ -33,6 +33,8 @@ pub(crate) struct Partition {
     pub reading: Option<Reading>,
     pub held: VecDeque<Held>,
     pub rewind: Option<Rewind>,
+    /// The rewind begins under a new producer id as well, whatever else it does.
+    renew: bool,
     pub identity: Option<Identity>,
     pub next_sequence: i32,
     pub leader: Option<i32>,
@@ -45,6 +47,10 @@ pub(crate) struct Partition {
     pub chunk_records_max: u32,
     pub skip: Arc<BTreeSet<i64>>,
     pub letters: Option<Letters>,
+    /// Batches that begin before it are decoded here before they are sent: central failed at one.
+    pub decode_before: i64,
+    /// What begins here parks the topic; it is not looked at before all ahead of it is there.
+    pub barrier: Option<i64>,
     pub estimate: Estimate,
     pub forwarded_records: u64,
     /// Passed without having been sent, and not told yet.
@@ -71,8 +77,13 @@ pub(crate) struct Held {
     pub sent: Sent,
     /// First sequence number under the partition's identity, once it was sent.
     pub sequence: Option<i32>,
-    /// Times it was sent without an answer; then it may be there already.
+    /// Times its connection broke before the answer came.
     pub lost_answers: u32,
+    /// It may be there already under its number: then it must stay as it is, because central
+    /// knows a repetition by its first number and its count.
+    pub perhaps_there: bool,
+    /// Times central failed at it.
+    pub failed: u32,
     pub since: Ms,
 }
 
@@ -101,7 +112,9 @@ pub(crate) enum Rewind {
 #[derive(Debug)]
 pub(crate) struct Letters {
     pub letters: Vec<(i64, String)>,
-    pub asked: bool,
+    /// The number they were handed out under; an answer to another is about others.
+    pub asked: Option<u64>,
+    pub since: Ms,
     pub not_before: Ms,
     pub failures: u32,
 }
@@ -126,6 +139,7 @@ impl Partition {
             reading: None,
             held: VecDeque::new(),
             rewind: None,
+            renew: false,
             identity: None,
             next_sequence: 0,
             leader: None,
@@ -138,6 +152,8 @@ impl Partition {
             chunk_records_max: u32::MAX,
             skip: Arc::default(),
             letters: None,
+            decode_before: 0,
+            barrier: None,
             estimate: Estimate {
                 bytes_per_record: 200.0,
                 packing: 1.0,
@@ -196,6 +212,7 @@ impl Partition {
             && self.letters.is_none()
             && self.not_before <= now
             && self.ready() < 2
+            && (self.held.is_empty() || self.barrier != Some(self.read_pos))
             && self.held.len() < REMEMBERED_BATCHES + 3
     }
 
@@ -212,7 +229,7 @@ impl Partition {
         if self.rewind.is_some() || self.letters.is_some() || self.not_before > now {
             return None;
         }
-        let proven = self.proven_at.is_some_and(|at| now - at < idle_ms);
+        let proven = self.identity.is_some() && self.proven_at.is_some_and(|at| now - at < idle_ms);
         let in_flight_max = if proven {
             in_flight_max.min(REMEMBERED_BATCHES)
         } else {
@@ -238,6 +255,8 @@ impl Partition {
             sent: Sent::No,
             sequence: None,
             lost_answers: 0,
+            perhaps_there: false,
+            failed: 0,
             since: now,
         });
     }
@@ -265,6 +284,7 @@ impl Partition {
     /// Notes what must happen once nothing is in flight.
     pub fn rewind(&mut self, rewind: Rewind) {
         self.proven_at = None;
+        self.renew |= rewind == Rewind::NewProducer;
         self.rewind = self.rewind.max(Some(rewind));
     }
 
@@ -276,15 +296,16 @@ impl Partition {
         let Some(rewind) = self.rewind.take() else {
             return false;
         };
-        match rewind {
-            Rewind::Resend => false,
-            Rewind::Resequence => self.next_epoch(),
-            Rewind::NewProducer => {
-                self.forget_identity();
-                true
-            }
-            Rewind::Reread => self.drop_held(),
+        let renew = std::mem::take(&mut self.renew);
+        if renew {
+            self.forget_identity();
         }
+        renew
+            | match rewind {
+                Rewind::Resend | Rewind::NewProducer => false,
+                Rewind::Resequence => self.next_epoch(),
+                Rewind::Reread => self.drop_held(),
+            }
     }
 
     /// Lets go of what was packed and never sent: its link is down and memory is for others.
@@ -304,7 +325,7 @@ impl Partition {
 
     /// Lets go of all chunks; they are read again from the last acknowledged offset.
     fn drop_held(&mut self) -> bool {
-        let perhaps_there = self.held.iter().any(|held| held.lost_answers > 0);
+        let perhaps_there = self.held.iter().any(|held| held.perhaps_there);
         if let Some(sequence) = self.held.front().and_then(|held| held.sequence) {
             self.next_sequence = sequence;
         }
@@ -319,10 +340,7 @@ impl Partition {
 
     /// Starts a new sequence under the next epoch, which central takes without a question.
     fn next_epoch(&mut self) -> bool {
-        for held in &mut self.held {
-            held.sequence = None;
-        }
-        self.next_sequence = 0;
+        self.renumber();
         match &mut self.identity {
             Some(identity) if identity.epoch < i16::MAX - 1 => {
                 identity.epoch += 1;
@@ -335,11 +353,24 @@ impl Partition {
         }
     }
 
+    /// Begins a sequence. Nothing is in flight: without identity batches go one at a time.
+    pub fn adopt(&mut self, identity: Identity) {
+        self.renumber();
+        self.proven_at = None;
+        self.identity = Some(identity);
+    }
+
     pub fn forget_identity(&mut self) {
         self.identity = None;
+        self.renumber();
+    }
+
+    /// All that is held gets new numbers; under those nothing of it can be there.
+    fn renumber(&mut self) {
         self.next_sequence = 0;
         for held in &mut self.held {
             held.sequence = None;
+            held.perhaps_there = false;
         }
     }
 

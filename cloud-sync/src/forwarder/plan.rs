@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use edge_site::TopicPartition;
+use edge_site::{TopicId, TopicPartition};
 
 use super::{
     Forwarder, Producer,
     link::{InFlight, Link, LinkState},
     partition::{Reading, Sent},
-    topic::Phase,
+    topic::{Phase, Topic},
     types::{Class, LinkId, Ms, Output, Part, ProduceRequest, ReadRequest},
 };
 
@@ -55,14 +55,23 @@ impl Forwarder {
                 topic.wanted = true;
             }
         }
+        self.plan_parked(now);
+        self.plan_resumed();
+    }
+
+    fn plan_parked(&mut self, now: Ms) {
         let mut wake = Vec::new();
+        let mut resumed = false;
         for topic in self
             .topics
             .values_mut()
             .filter(|topic| topic.local.central.is_ok())
         {
             match topic.phase {
-                Phase::Parked { retry_at } if retry_at <= now => topic.resume(),
+                Phase::Parked { retry_at } if retry_at <= now => {
+                    topic.resume();
+                    resumed = true;
+                }
                 Phase::Parked { retry_at } => wake.push(retry_at),
                 _ => {}
             }
@@ -70,6 +79,26 @@ impl Forwarder {
         for at in wake {
             self.wake(at);
         }
+        if resumed {
+            self.ask_producer_soon(now);
+        }
+    }
+
+    /// A refusal is over as well when nothing is left of what was refused: retention took it.
+    fn plan_resumed(&mut self) {
+        let idle = |id: TopicId, partition| {
+            let tp = TopicPartition {
+                topic: id,
+                partition,
+            };
+            self.partitions.get(&tp).is_none_or(|p| !p.has_work())
+        };
+        let over = |(id, topic): (&TopicId, &Topic)| {
+            let partition = topic.refusal.as_ref()?.partition?;
+            (!topic.is_parked() && idle(*id, partition)).then_some(*id)
+        };
+        let over: Vec<_> = self.topics.iter().filter_map(over).collect();
+        over.into_iter().for_each(|id| self.resumed(id));
     }
 
     fn plan_letters(&mut self, now: Ms) {
@@ -79,17 +108,19 @@ impl Forwarder {
             let Some(letters) = &mut partition.letters else {
                 continue;
             };
-            if letters.asked || in_flight > 0 {
+            if letters.asked.is_some() || in_flight > 0 {
                 continue;
             }
             if letters.not_before > now {
                 wake.push(letters.not_before);
                 continue;
             }
-            letters.asked = true;
+            self.numbers += 1;
+            letters.asked = Some(self.numbers);
             let letters = letters.letters.clone();
             self.outputs.push_back(Output::DeadLetter {
                 tp: partition.tp,
+                number: self.numbers,
                 letters,
             });
         }
@@ -255,7 +286,8 @@ impl Forwarder {
     fn read_partition(&mut self, tp: TopicPartition, now: Ms) -> Option<usize> {
         let topic = self.topics.get(&tp.topic)?;
         let batch_bytes_max = topic.batch_bytes_max();
-        let chunk_bytes_max = batch_bytes_max.min(self.chunk_bytes_max(tp));
+        let taken_bytes_max = topic.taken_bytes_max(now);
+        let chunk_bytes_max = taken_bytes_max.min(self.chunk_bytes_max(tp));
         let number = self.next_number();
         let partition = self.partitions.get_mut(&tp).filter(|p| p.may_read(now))?;
         let bytes_max = partition.estimate.stored_for(chunk_bytes_max);
@@ -272,7 +304,9 @@ impl Forwarder {
             bytes_max,
             chunk_bytes_max,
             batch_bytes_max,
+            taken_bytes_max,
             chunk_records_max: partition.chunk_records_max,
+            decode_before: partition.decode_before,
             skip: partition.skip.clone(),
         }));
         Some(bytes_max)
@@ -358,11 +392,7 @@ impl Forwarder {
         lane: &[TopicPartition],
         now: Ms,
     ) -> (Vec<(TopicPartition, usize)>, bool) {
-        let in_flight_max = if self.idempotent() {
-            self.settings.in_flight_max
-        } else {
-            1
-        };
+        let in_flight_max = self.settings.in_flight_max;
         let (bytes_max, idle_ms) = (self.request_bytes_max(), self.settings.producer_idle_ms);
         let (mut parts, mut total, mut full) = (Vec::new(), 0, false);
         for tp in lane {
@@ -436,8 +466,7 @@ impl Forwarder {
         let central_topic = self.topics.get(&tp.topic)?.central_name().into();
         let partition = self.partitions.get_mut(&tp)?;
         if let (None, Producer::Have(identity)) = (partition.identity, self.producer) {
-            partition.identity = Some(identity);
-            partition.next_sequence = 0;
+            partition.adopt(identity);
         }
         let sequence = partition.mark_sent(index, id, number);
         let identity = partition.identity;

@@ -12,6 +12,8 @@ use crate::error::ConnectError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     Control,
+    /// The cluster answers, but gives no producer id.
+    Producer,
     Link(LinkId),
 }
 

@@ -1,10 +1,11 @@
 //! The forwarder against a model of central, with invented time, from a seed.
 //!
 //! Answers get lost before and after the append, brokers go down, leaders move, producers are
-//! forgotten, topics and records are refused, the gateway crashes and begins again at its last
-//! durable mark. What must hold, in every seed: first occurrences of a partition arrive in order
-//! and without holes; a mark never passes a record that is neither there nor put aside; one
-//! refused topic holds up no other; memory stays bounded; once faults end everything arrives.
+//! forgotten, topics leave and return, topics and records are refused, the gateway crashes and
+//! begins again at its last durable mark. What must hold, in every seed: first occurrences of a
+//! partition arrive in order and without holes; a mark never passes a record that is neither there
+//! nor put aside; one refused topic holds up no other; memory stays bounded; once faults end
+//! everything arrives.
 #![allow(clippy::unwrap_used)]
 
 mod central;

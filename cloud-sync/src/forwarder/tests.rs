@@ -4,6 +4,9 @@
 //! is committed, lets time pass and looks at the requests.
 #![allow(clippy::unwrap_used)]
 
+mod identity;
+mod refusals;
+
 use edge_site::{Compression, Record, TopicId, TopicPartition};
 use kafka_wire::BatchBuilder;
 
@@ -11,20 +14,15 @@ use super::{
     Forwarder,
     tries::Tries,
     types::{
-        Broker, Chunk, Class, Control, ControlAnswer, Identity, LinkId, LocalMarks, LocalTopic,
-        Metadata, Ms, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome, Settings,
-        TopicMetadata, Unreadable,
+        Broker, Chunk, Class, Control, ControlAnswer, CreateAnswer, Identity, LinkId, LocalMarks,
+        LocalTopic, Metadata, Ms, Note, Output, Packed, PartAnswer, ProduceRequest, ReadOutcome,
+        ReadRequest, Settings, TopicMetadata, Unreadable,
     },
 };
 use crate::{
     config::OnRejected,
     error::{ConnectError, Stage},
     status::TopicState,
-};
-
-const IDENTITY: Identity = Identity {
-    producer_id: 7,
-    epoch: 0,
 };
 
 fn settings() -> Settings {
@@ -61,7 +59,21 @@ struct Bench {
     nobody_answers: bool,
     /// Record at which a batch of two begins that cannot be decoded.
     unreadable: Option<i64>,
+    /// It is found out only where records are looked at.
+    unreadable_inside: bool,
+    /// A record that is larger than central takes.
+    oversized: Option<i64>,
     ends: Vec<(TopicPartition, i64)>,
+    /// Why there is no producer id; none = each question brings the next.
+    no_producer: Option<i16>,
+    producers: i64,
+    /// Topics are there, and the broker that is asked does not know of them.
+    unknown: bool,
+    questions: u64,
+    /// Another broker was asked.
+    elsewhere: bool,
+    /// What a read says: the topic was deleted.
+    gone: bool,
 }
 
 fn tp(topic: u128, partition: u32) -> TopicPartition {
@@ -100,7 +112,15 @@ impl Bench {
             clock_is_unset: false,
             nobody_answers: false,
             unreadable: None,
+            oversized: None,
+            unreadable_inside: false,
             ends: Vec::new(),
+            no_producer: None,
+            producers: 0,
+            unknown: false,
+            questions: 0,
+            elsewhere: false,
+            gone: false,
         };
         for tp in [tp(1, 0), tp(1, 1), tp(2, 0), tp(2, 1)] {
             bench.commit(tp, 0);
@@ -170,6 +190,11 @@ impl Bench {
                     self.others.push(output);
                 }
                 Output::Connect { link, .. } => self.core.handle_connected(link, self.now),
+                Output::Read(request) if self.gone => {
+                    let (tp, number) = (request.tp, request.number);
+                    self.core
+                        .handle_read(tp, number, ReadOutcome::Gone, self.now);
+                }
                 Output::Read(request) => {
                     let end = self
                         .ends
@@ -178,14 +203,26 @@ impl Bench {
                         .unwrap()
                         .1;
                     let next = end.min(request.from + self.records_per_read);
-                    let limit = i64::from(request.chunk_records_max);
+                    let fits = (request.chunk_bytes_max.saturating_sub(61) / 17).max(1) as i64;
+                    let limit = i64::from(request.chunk_records_max).min(fits);
                     let chunk = chunk(request.from, next.min(request.from.saturating_add(limit)));
-                    if let Some(bad) = self.unreadable.filter(|bad| request.from <= *bad) {
+                    let looks = |bad: &i64| request.from <= *bad && self.looks_at(&request, *bad);
+                    if let Some(bad) = self.unreadable.filter(looks) {
                         let packed = with_a_hole(request.from, bad, next);
                         let outcome = ReadOutcome::Packed(packed);
                         let now = self.now;
                         self.core
                             .handle_read(request.tp, request.number, outcome, now);
+                        continue;
+                    }
+                    if let Some(at) = self
+                        .oversized
+                        .filter(|at| (request.from..next).contains(at))
+                    {
+                        let packed = with_an_oversized(request.from, at, next);
+                        let (tp, number) = (request.tp, request.number);
+                        let outcome = ReadOutcome::Packed(packed);
+                        self.core.handle_read(tp, number, outcome, self.now);
                         continue;
                     }
                     let packed = Packed {
@@ -205,16 +242,35 @@ impl Bench {
         }
     }
 
-    fn answer(&self, question: &Control) -> ControlAnswer {
+    fn looks_at(&self, request: &ReadRequest, offset: i64) -> bool {
+        !self.unreadable_inside || offset < request.decode_before
+    }
+
+    fn producer_id(&mut self) -> ControlAnswer {
+        if let Some(code) = self.no_producer {
+            return ControlAnswer::ProducerId(Err(code));
+        }
+        self.producers += 1;
+        ControlAnswer::ProducerId(Ok(Identity {
+            producer_id: self.producers,
+            epoch: 0,
+        }))
+    }
+
+    fn answer(&mut self, question: &Control) -> ControlAnswer {
+        self.questions += 1;
+        self.elsewhere |= matches!(question, Control::Metadata { elsewhere, .. } if *elsewhere);
         match question {
             _ if self.nobody_answers => {
                 ControlAnswer::Failed(ConnectError::new(Stage::Tcp, "b", "refused"))
             }
-            Control::Metadata { topics } => {
+            Control::Metadata { topics, .. } => {
                 let leader = if self.leaderless { None } else { Some(1) };
                 let topic = |name: &String| TopicMetadata {
                     name: name.clone(),
-                    error_code: if self.missing.contains(&name.as_str()) {
+                    error_code: if self.unknown {
+                        3
+                    } else if self.missing.contains(&name.as_str()) {
                         29
                     } else {
                         0
@@ -230,8 +286,15 @@ impl Bench {
                     topics: topics.iter().map(topic).collect(),
                 })
             }
-            Control::InitProducerId => ControlAnswer::ProducerId(Ok(IDENTITY)),
-            Control::CreateTopics { .. } => ControlAnswer::Created(Vec::new()),
+            Control::InitProducerId => self.producer_id(),
+            Control::CreateTopics { topics } => {
+                let exists = topics.iter().map(|(name, _)| CreateAnswer {
+                    name: name.clone(),
+                    error_code: 36,
+                    error_message: None,
+                });
+                ControlAnswer::Created(exists.collect())
+            }
             Control::DescribeConfigs { topics } => {
                 let known = topics.iter().map(|name| (name.clone(), Some(1 << 20)));
                 ControlAnswer::Configs(known.collect())
@@ -332,6 +395,24 @@ fn with_a_hole(from: i64, bad: i64, next: i64) -> Packed {
             next: bad + 2,
             reason: "garbage".into(),
         }],
+        ..Packed::default()
+    }
+}
+
+/// Chunks of `from..next` where the record at `at` is left out as too large.
+fn with_an_oversized(from: i64, at: i64, next: i64) -> Packed {
+    let hole = Chunk {
+        from: at,
+        next: at + 1,
+        runs: Vec::new(),
+        batch: None,
+        unreadable: 0,
+    };
+    let before = (from < at).then(|| chunk(from, at));
+    let after = (at + 1 < next).then(|| chunk(at + 1, next));
+    Packed {
+        chunks: before.into_iter().chain([hole]).chain(after).collect(),
+        oversized: vec![(at, 2_000_000)],
         ..Packed::default()
     }
 }
@@ -506,12 +587,17 @@ fn a_mark_waits_for_the_dead_letter_of_the_record_before_it() {
         .handle_produce_response(request.link, request.number, &[answer], 0, bench.now);
     bench.pass(100);
     let asked = bench.others.iter().find_map(|output| match output {
-        Output::DeadLetter { letters, .. } => Some(letters.clone()),
+        Output::DeadLetter {
+            number, letters, ..
+        } => Some((*number, letters.clone())),
         _ => None,
     });
-    assert_eq!(asked.unwrap(), [(3, "INVALID_RECORD (87): bad".to_owned())]);
+    let (number, letters) = asked.unwrap();
+    assert_eq!(letters, [(3, "INVALID_RECORD (87): bad".to_owned())]);
     assert!(bench.sent.is_empty() && bench.progress().is_empty());
-    bench.core.handle_dead_lettered(tp(1, 0), true, bench.now);
+    bench
+        .core
+        .handle_dead_lettered(tp(1, 0), number, Ok(()), bench.now);
     bench.pass(100);
     bench.answer_next(0);
     assert_eq!(bench.progress(), [10]);
@@ -519,14 +605,14 @@ fn a_mark_waits_for_the_dead_letter_of_the_record_before_it() {
 
 #[test]
 fn a_batch_too_large_is_halved_down_to_the_record() {
-    let mut bench = Bench::backlog(settings(), tp(1, 0), 4, 100);
+    let mut bench = Bench::backlog(settings(), tp(1, 0), 40, 100);
     let mut sizes = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         sizes.push(bench.under_way()[0].3);
         bench.answer_next(10);
         bench.pass(10);
     }
-    assert_eq!(sizes, [4, 2, 1]);
+    assert_eq!(sizes, [40, 18, 7, 1]);
     assert!(
         bench
             .others

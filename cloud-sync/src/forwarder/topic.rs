@@ -7,12 +7,17 @@ pub(crate) const BATCH_BYTES_DEFAULT: usize = 1_048_588;
 const PARK_MS_MIN: Ms = 30_000;
 const PARK_MS_MAX: Ms = 900_000;
 
+/// How long a batch that was refused as too large says what central takes.
+const REFUSED_BYTES_MS: Ms = 600_000;
+
 /// State of one topic.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub local: LocalTopic,
     pub phase: Phase,
     pub limits: Limits,
+    /// Half of the smallest batch that was too large lately, and when that was.
+    taken_bytes: Option<(usize, Ms)>,
     /// The refusal that parked it; kept until central takes a record again.
     pub refusal: Option<Refusal>,
     /// It has something to send.
@@ -38,6 +43,8 @@ pub(crate) struct Refusal {
     pub reason: String,
     pub since: Ms,
     pub times: u32,
+    /// The partition it was about; none = the whole topic.
+    pub partition: Option<u32>,
 }
 
 /// What one batch may weigh at central.
@@ -53,6 +60,7 @@ impl Topic {
             local,
             phase: Phase::Unknown,
             limits: Limits::Unknown,
+            taken_bytes: None,
             refusal: None,
             wanted: false,
         }
@@ -67,15 +75,17 @@ impl Topic {
     }
 
     /// Parks it; how long until the next try.
-    pub fn park(&mut self, reason: String, now: Ms) -> Ms {
+    pub fn park(&mut self, partition: Option<u32>, reason: String, now: Ms) -> Ms {
         let refusal = self.refusal.get_or_insert(Refusal {
             reason: String::new(),
             since: now,
             times: 0,
+            partition,
         });
         let wait = (PARK_MS_MIN << refusal.times.min(10)).min(PARK_MS_MAX);
         refusal.times += 1;
         refusal.reason = reason;
+        refusal.partition = partition;
         self.phase = Phase::Parked {
             retry_at: now + wait,
         };
@@ -95,6 +105,21 @@ impl Topic {
                 batch_bytes_max, ..
             } => batch_bytes_max,
         }
+    }
+
+    /// Central refused a batch of so many bytes: the next ones have half, for a while. Trying more
+    /// after each success would send most records twice.
+    pub fn note_too_large(&mut self, bytes: usize, now: Ms) {
+        let half = (bytes / 2).min(self.taken_bytes_max(now));
+        self.taken_bytes = Some((half, now));
+    }
+
+    /// What batches of several records may weigh: less than the limit where central refused that.
+    pub fn taken_bytes_max(&self, now: Ms) -> usize {
+        let known = self.taken_bytes;
+        let known = known.filter(|(_, at)| now - at < REFUSED_BYTES_MS);
+        let limit = self.batch_bytes_max();
+        known.map_or(limit, |(bytes, _)| bytes.min(limit))
     }
 
     /// Partitions may be read and sent.

@@ -122,8 +122,12 @@ pub(crate) struct ReadRequest {
     pub chunk_bytes_max: usize,
     /// What the central topic takes in one batch.
     pub batch_bytes_max: usize,
+    /// The same for batches of several records: less where central has refused that much.
+    pub taken_bytes_max: usize,
     /// Records in one packed batch at most.
     pub chunk_records_max: u32,
+    /// Stored batches that begin before this offset are decoded, whatever they look like.
+    pub decode_before: i64,
     /// Offsets to leave out: they are in `_dead_letter`.
     pub skip: Arc<BTreeSet<i64>>,
 }
@@ -204,10 +208,18 @@ pub(crate) struct PartAnswer {
 /// A question to any broker; one at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Control {
-    Metadata { topics: Vec<String> },
+    /// `elsewhere`: of another broker than before, whose word brought us no further.
+    Metadata {
+        topics: Vec<String>,
+        elsewhere: bool,
+    },
     InitProducerId,
-    CreateTopics { topics: Vec<(String, u32)> },
-    DescribeConfigs { topics: Vec<String> },
+    CreateTopics {
+        topics: Vec<(String, u32)>,
+    },
+    DescribeConfigs {
+        topics: Vec<String>,
+    },
 }
 
 /// What central says about its brokers and topics.
@@ -272,6 +284,7 @@ pub(crate) enum Output {
     /// Append these records to `_dead_letter`; answered by `handle_dead_lettered`.
     DeadLetter {
         tp: TopicPartition,
+        number: u64,
         letters: Vec<(i64, String)>,
     },
     /// Something for the log file.
@@ -318,6 +331,12 @@ pub(crate) enum Note {
         topic: String,
         partition: u32,
         range: Unreadable,
+    },
+    /// `_dead_letter` could not be written.
+    LettersWait {
+        topic: String,
+        partition: u32,
+        reason: String,
     },
     Rejected {
         topic: String,

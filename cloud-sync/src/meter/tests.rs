@@ -42,3 +42,20 @@ fn a_restart_goes_on_with_the_month() {
         "a new month"
     );
 }
+
+/// Totals that were read before another thread told the site were smaller than what was kept.
+#[test]
+fn threads_that_look_and_tell_at_once_see_no_negative_use() {
+    let meter = Meter::default();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..20_000 {
+                    moved(&meter, 1, 1);
+                    meter.take(NOW);
+                    assert!(meter.status(NOW).month_bytes <= 120_000);
+                }
+            });
+        }
+    });
+}

@@ -7,7 +7,7 @@ use edge_site::{Compression, Header, Mend, Record, RecordBatch, TopicId, TopicPa
 use kafka_wire::{BatchBuilder, Merger};
 
 use super::{Packing, pack};
-use crate::forwarder::types::{Packed, ReadRequest};
+use crate::forwarder::types::{Chunk, Packed, ReadRequest};
 
 fn record(offset: i64, value_bytes: usize) -> Record {
     Record {
@@ -51,7 +51,9 @@ fn request(from: i64) -> ReadRequest {
         bytes_max: 1 << 20,
         chunk_bytes_max: 64 << 10,
         batch_bytes_max: 1 << 20,
+        taken_bytes_max: 1 << 20,
         chunk_records_max: u32::MAX,
+        decode_before: 0,
         skip: Arc::default(),
     }
 }
@@ -142,6 +144,7 @@ fn what_is_in_the_dead_letters_is_left_out() {
 fn no_batch_is_larger_than_central_takes() {
     let mut request = request(0);
     request.batch_bytes_max = 2_000;
+    request.taken_bytes_max = 2_000;
     request.chunk_bytes_max = 2_000;
     let packed = run(&stored(0, &[40, 1, 1, 60], 300), &request);
     for chunk in &packed.chunks {
@@ -179,6 +182,7 @@ fn a_record_that_central_cannot_take_is_named_and_the_rest_goes_on() {
     builder.push(&record(2, 20));
     let mut request = request(0);
     request.batch_bytes_max = 1_000;
+    request.taken_bytes_max = 1_000;
     request.chunk_bytes_max = 1_000;
     let packed = run(&[builder.build(0, 0)], &request);
     assert_eq!(
@@ -188,6 +192,12 @@ fn a_record_that_central_cannot_take_is_named_and_the_rest_goes_on() {
             .map(|(at, _)| *at)
             .collect::<Vec<_>>(),
         [1]
+    );
+    let ranges: Vec<_> = packed.chunks.iter().map(|c| (c.from, c.next)).collect();
+    assert_eq!(
+        ranges,
+        [(0, 1), (1, 2), (2, 3)],
+        "what is ahead can go without it"
     );
     check(&packed, 0, 3, &[1], 20);
 }
@@ -334,6 +344,22 @@ fn what_cannot_be_decoded_goes_as_it_is_while_nothing_must_be_changed() {
     );
 }
 
+/// Central failed at it twice: what is wrong is found out here.
+#[test]
+fn what_central_failed_at_is_decoded_and_its_good_records_go() {
+    let batches = [vec![damaged(0, 5, 2)], stored(5, &[3], 20)].concat();
+    let request = ReadRequest {
+        decode_before: 5,
+        ..request(0)
+    };
+    let packed = run(&batches, &request);
+    let chunks = packed.chunks.iter();
+    let chunks: Vec<_> = chunks
+        .map(|c| (c.next, c.records(), c.unreadable))
+        .collect();
+    assert_eq!(chunks, [(2, 2, 0), (5, 0, 3), (8, 3, 0)]);
+}
+
 #[test]
 fn where_it_must_be_changed_its_good_records_go_and_the_rest_is_told() {
     let batches = [
@@ -373,4 +399,46 @@ fn a_batch_that_cannot_be_decompressed_is_left_out_whole() {
         packed.chunks[0].unreadable, 4,
         "one of them is a dead letter already"
     );
+}
+
+/// With `compression = "none"` half a megabyte on the disk became a hundred in memory at once.
+#[test]
+fn a_read_is_packed_no_further_than_two_batches() {
+    let mut builder = BatchBuilder::new(Compression::Lz4);
+    let zeros = |offset| Record {
+        value: Some(vec![0; 50_000].into()),
+        ..record(offset, 0)
+    };
+    let mut batch = |from: i64, count: i64| {
+        (from..from + count).for_each(|offset| builder.push(&zeros(offset)));
+        builder.build(from, 0)
+    };
+    let small: Vec<_> = (0..200).map(|offset| batch(offset, 1)).collect();
+    let large = vec![batch(0, 200)];
+    let packing = Packing {
+        compression: Compression::None,
+        source: None,
+        mends: Arc::default(),
+    };
+    let mut merger = Merger::new(Compression::None);
+    for (batches, decode_before) in [(small, 0), (large, 1)] {
+        let mut pos = 0;
+        while pos < 200 {
+            let request = ReadRequest {
+                decode_before,
+                ..request(pos)
+            };
+            let packed = pack(&batches, &request, &packing, &mut merger);
+            let bytes: usize = packed.chunks.iter().map(Chunk::bytes).sum();
+            assert!(bytes < 400_000, "{bytes} bytes at once");
+            assert!(
+                packed
+                    .chunks
+                    .iter()
+                    .all(|c| i64::from(c.records()) == c.next - c.from)
+            );
+            assert_eq!(packed.chunks[0].from, pos);
+            pos = packed.chunks.last().unwrap().next;
+        }
+    }
 }

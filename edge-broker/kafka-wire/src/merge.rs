@@ -75,12 +75,29 @@ impl Merger {
         bytes_max: usize,
         decompressed_bytes_max: usize,
     ) -> Vec<RecordBatch> {
-        let mut merged = Vec::new();
+        self.merge_within(batches, bytes_max, decompressed_bytes_max, usize::MAX)
+    }
+
+    /// The same, but ends soon after the outputs have `total_bytes_max`: the records of the outputs
+    /// tell how far it came.
+    #[must_use]
+    pub fn merge_within(
+        &mut self,
+        batches: &[RecordBatch],
+        bytes_max: usize,
+        decompressed_bytes_max: usize,
+        total_bytes_max: usize,
+    ) -> Vec<RecordBatch> {
+        let mut merged: Vec<RecordBatch> = Vec::new();
+        let (mut counted, mut total_bytes) = (0, 0);
         for batch in batches {
+            total_bytes += bytes_of(&merged[counted..]);
+            counted = merged.len();
+            if total_bytes >= total_bytes_max {
+                break;
+            }
             let header = batch.header();
-            let is_large = batch.bytes().len() >= bytes_max / LARGE_SHARE;
-            let passes = header.is_control() || is_large && self.may_pass(&header);
-            if passes
+            if self.passes(batch, &header, bytes_max)
                 || !self.take(
                     batch,
                     &header,
@@ -134,9 +151,15 @@ impl Merger {
         finish_run(&mut self.builder, &mut self.run, self.compression, merged);
     }
 
-    fn may_pass(&self, header: &BatchHeader) -> bool {
-        may_pass(header, self.compression)
+    /// Whether a source goes as it is.
+    fn passes(&self, batch: &RecordBatch, header: &BatchHeader, bytes_max: usize) -> bool {
+        let is_large = batch.bytes().len() >= bytes_max / LARGE_SHARE;
+        header.is_control() || is_large && may_pass(header, self.compression)
     }
+}
+
+fn bytes_of(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(|batch| batch.bytes().len()).sum()
 }
 
 /// Whether a producer may send the batch as it is, and compressing it would not save the link.

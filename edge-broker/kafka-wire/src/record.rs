@@ -53,6 +53,9 @@ pub struct RecordView<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// Headers of one record: a header of two bytes takes 64 in a [`Record`].
+const HEADERS_MAX: usize = 10_000;
+
 impl<'a> RecordView<'a> {
     /// Reads one record of a batch, and all of it: nothing inside is left unchecked.
     pub(crate) fn read(from: &mut Cursor<'a>, batch: &BatchHeader) -> Result<Self, BatchError> {
@@ -126,6 +129,9 @@ impl<'a> HeaderViews<'a> {
     /// Checks all headers, which must end where the record ends.
     fn read(mut from: Cursor<'a>) -> Result<Self, BatchError> {
         let left = from.count().ok_or(BatchError::Record("header count"))?;
+        if left > HEADERS_MAX {
+            return Err(BatchError::Record("more headers than a record may have"));
+        }
         let headers = Self { left, at: from };
         for _ in 0..left {
             // A count that lies ends here: each header takes at least two bytes.

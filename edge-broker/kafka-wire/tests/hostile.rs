@@ -214,3 +214,20 @@ fn a_bomb_is_refused_within_the_cap() {
         assert!(peak <= (512 << 10) + 2 * cap_bytes, "{codec}: {peak} bytes");
     }
 }
+
+/// Two bytes on the wire became 64 in memory, for each of a million headers.
+#[test]
+fn a_record_of_a_million_empty_headers_is_refused_before_it_takes_memory() {
+    let header = kafka_wire::Header::default();
+    let mut builder = BatchBuilder::new(Compression::Lz4);
+    builder.push(&Record {
+        headers: vec![header; 1_000_000],
+        ..Record::default()
+    });
+    let batch = builder.build(0, 0);
+    let peak = peak_bytes(|| {
+        let mut records = batch.records(32 << 20).unwrap();
+        assert!(records.next().is_some_and(|record| record.is_err()));
+    });
+    assert!(peak < 8 << 20, "{peak} bytes");
+}

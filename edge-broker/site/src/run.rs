@@ -163,6 +163,7 @@ impl SiteLoop {
         let mut spent = Vec::new();
         let mut released = (0, 0);
         let mut committed = false;
+        let mut changed = false;
         // Before the records that they are about can be read.
         if let Some(mends) = self.core.take_mends() {
             *self
@@ -187,7 +188,11 @@ impl SiteLoop {
                     committed = true;
                 }
                 Output::Touched(partitions) => self.publish_marks(&partitions),
-                Output::Topics(table) => self.publish_topics(table),
+                Output::Topics(table) => {
+                    self.publish_topics(table);
+                    // Who watches commits follows settings too, and may wait long for a record.
+                    changed = true;
+                }
                 // Peers and the spool come with replication.
                 Output::Send(_) | Output::Voided(_) => {}
                 spend @ (Output::Spent { .. } | Output::TopicDone { .. }) => spent.push(spend),
@@ -198,6 +203,8 @@ impl SiteLoop {
         memory.window.set(self.core.window_bytes());
         if committed {
             memory.recent.set(self.shared.recent().bytes());
+        }
+        if committed || changed {
             wakers.extend(self.shared.committed.ring());
         }
         if released.1 > 0 {

@@ -499,3 +499,29 @@ fn a_panic_in_what_the_site_spawned_ends_it() {
         assert_eq!(refused, Some(Refused::Stopping));
     });
 }
+
+/// `forward` of a topic was switched on and nothing of it moved until the next record came.
+#[test]
+fn who_watches_commits_hears_of_changed_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    smol::block_on(async {
+        let (site, _) = Site::open(dir.path(), config()).unwrap();
+        site.create_topic("t", Some(1), &BTreeMap::new())
+            .await
+            .unwrap();
+        smol::Timer::after(std::time::Duration::from_millis(200)).await;
+        let mut watch = site.watch();
+        let off = BTreeMap::from([("edge.forward".to_owned(), "false".to_owned())]);
+        site.alter_topic("t", None, &off).await.unwrap();
+        let heard = async {
+            watch.changed().await;
+            true
+        };
+        let late = async {
+            smol::Timer::after(std::time::Duration::from_secs(5)).await;
+            false
+        };
+        assert!(smol::future::or(heard, late).await);
+        site.stop().await;
+    });
+}

@@ -68,6 +68,8 @@ pub(super) struct Central {
     /// Old brokers know no sequence of a producer they have forgotten.
     pub strict_about_unknown: bool,
     pub not_enough_replicas: bool,
+    /// Leaders append, replicate and are deposed before they answer.
+    pub deposes: bool,
     next_producer: i64,
 }
 
@@ -80,6 +82,7 @@ impl Central {
             refuses_idempotence: false,
             strict_about_unknown: false,
             not_enough_replicas: false,
+            deposes: false,
             next_producer: 1000,
         }
     }
@@ -119,7 +122,7 @@ impl Central {
 
     pub fn answer(&mut self, question: &Control, chance: &mut Chance) -> ControlAnswer {
         match question {
-            Control::Metadata { topics } => ControlAnswer::Metadata(self.metadata(topics)),
+            Control::Metadata { topics, .. } => ControlAnswer::Metadata(self.metadata(topics)),
             Control::InitProducerId if self.refuses_idempotence => {
                 ControlAnswer::ProducerId(Err(outcome::CLUSTER_AUTHORIZATION_FAILED))
             }
@@ -215,6 +218,7 @@ impl Central {
         };
         let offsets = offsets_of(part);
         let (strict, short) = (self.strict_about_unknown, self.not_enough_replicas);
+        let appended = if self.deposes { 6 } else { outcome::NONE };
         let found = self
             .topics
             .get_mut(&*part.central_topic)
@@ -257,7 +261,7 @@ impl Central {
         }
         partition.newest = now;
         partition.store(part.tp, &offsets);
-        code(outcome::NONE)
+        code(appended)
     }
 }
 

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::world::{Event, World};
-use crate::forwarder::{Forwarder, types::LinkId};
+use crate::forwarder::{
+    Forwarder,
+    types::{LinkId, LocalTopic},
+};
 
 impl World {
     pub(super) fn fault(&mut self) {
-        match self.chance.below(9) {
+        match self.chance.below(12) {
             0 => {
                 let n = self.central.brokers.len() as u64;
                 let node = 1 + self.chance.below(n) as i32;
@@ -30,8 +33,26 @@ impl World {
             5 => {
                 self.central.not_enough_replicas = !self.central.not_enough_replicas;
             }
+            7 => self.central.deposes = !self.central.deposes,
+            6 => self.leave_or_return(),
             _ => self.break_links(|_| true),
         }
+    }
+
+    /// `forward` of a topic is switched off, or on again.
+    fn leave_or_return(&mut self) {
+        if self.away.take().is_none() {
+            let n = self.chance.below(self.topics.len() as u64) as usize;
+            self.away = Some(self.topics[n].id);
+        }
+        self.tell_topics();
+    }
+
+    pub(super) fn tell_topics(&mut self) {
+        let here = |topic: &&LocalTopic| Some(topic.id) != self.away;
+        let topics = self.topics.iter().filter(here).cloned().collect();
+        self.core.handle_topics(topics, self.now);
+        self.tell_marks();
     }
 
     /// Producers are forgotten where nothing was sent for a while, and is not just now.
@@ -74,14 +95,16 @@ impl World {
         self.in_flight.clear();
         let seed = self.chance.below(u64::MAX);
         self.core = Forwarder::new(self.settings.clone(), seed, self.now);
-        self.core.handle_topics(self.topics.clone(), self.now);
-        self.tell_marks();
+        self.tell_topics();
     }
 
     pub(super) fn heal(&mut self) {
         self.central.down.clear();
         self.link_is_cut = false;
         self.central.not_enough_replicas = false;
+        self.central.deposes = false;
         self.central.elect(&mut self.chance);
+        self.away = None;
+        self.tell_topics();
     }
 }

@@ -63,7 +63,7 @@ pub(super) enum Event {
     Lettered {
         incarnation: u64,
         tp: TopicPartition,
-        letters: Vec<i64>,
+        letters: (u64, Vec<i64>),
     },
     Fault,
     Grow,
@@ -94,6 +94,8 @@ pub(super) struct World {
     pub in_flight: BTreeMap<LinkId, BTreeSet<u64>>,
     pub busy_until: BTreeMap<LinkId, Ms>,
     pub link_is_cut: bool,
+    /// A topic that is not forwarded just now.
+    pub away: Option<TopicId>,
 }
 
 fn topic_id(n: u128) -> TopicId {
@@ -199,6 +201,7 @@ impl World {
             in_flight: BTreeMap::new(),
             busy_until: BTreeMap::new(),
             link_is_cut: false,
+            away: None,
         };
         world.core.handle_topics(world.topics.clone(), 0);
         world
@@ -303,8 +306,13 @@ impl World {
                 Output::Send(request) => self.send(request),
                 Output::Lost(tp, records) => panic!("{tp:?}: {records} records are lost"),
                 Output::Progress(tp, next) => self.progress(tp, next),
-                Output::DeadLetter { tp, letters } => {
-                    let letters = letters.into_iter().map(|(offset, _)| offset).collect();
+                Output::DeadLetter {
+                    tp,
+                    number,
+                    letters,
+                } => {
+                    let offsets = letters.into_iter().map(|(offset, _)| offset);
+                    let letters = (number, offsets.collect());
                     self.later(
                         wait,
                         Event::Lettered {
@@ -465,7 +473,7 @@ impl World {
             Event::Lettered {
                 incarnation,
                 tp,
-                letters,
+                letters: (number, letters),
             } if incarnation == self.incarnation => {
                 let written = !self.chance.one_in(5);
                 if written {
@@ -479,7 +487,8 @@ impl World {
                         .letters
                         .extend(letters);
                 }
-                self.core.handle_dead_lettered(tp, written, now);
+                let written = written.then_some(()).ok_or_else(|| "full".to_owned());
+                self.core.handle_dead_lettered(tp, number, written, now);
             }
             Event::Fault => {
                 self.fault();
