@@ -28,6 +28,22 @@ pub struct Plan {
     pub void_from: u64,
 }
 
+impl Plan {
+    /// A copy that takes the place of one slice.
+    pub fn of(original: u64, summary: &Summary, number: u64) -> Plan {
+        Plan {
+            number,
+            store_id: summary.store_id,
+            continues: summary.continues,
+            covers: summary.last_sequence,
+            replaces: vec![original],
+            reduced: summary.reduced,
+            voids_from: summary.voids_from,
+            void_from: summary.void_from,
+        }
+    }
+}
+
 /// Writes the copy, synced and sealed, and returns its index too; `None` when there was no frame.
 /// Frames come in write order and are let go of one by one.
 pub fn write<D: Disk>(

@@ -89,12 +89,9 @@ pub trait Slice: Send + Sync + 'static {
 pub trait ClosedSlice: Send + Sync + 'static {
     /// Shows every place where a value may begin, with what lies there: all of the value if one is
     /// there, perhaps with more behind it. `found` answers how many bytes of it are a value, 0 =
-    /// none; what is inside of a value is not shown. In any order, some values perhaps twice.
-    fn find_values(
-        &self,
-        unreadable: Unreadable,
-        found: &mut dyn FnMut(u64, &[u8]) -> usize,
-    ) -> Result<(), DiskError>;
+    /// none; what is inside of a value is not shown. In any order, some values perhaps twice. What
+    /// cannot be read is passed over, and answered for.
+    fn find_values(&self, found: &mut dyn FnMut(u64, &[u8]) -> usize) -> Result<Seen, DiskError>;
     /// So many bytes from a place on; fewer at the end.
     fn read_at(
         &self,
@@ -104,6 +101,16 @@ pub trait ClosedSlice: Send + Sync + 'static {
     ) -> Result<Vec<u8>, DiskError>;
     /// Size of the slice's files.
     fn bytes(&self) -> u64;
+}
+
+/// How much of a slice was seen when it was looked through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seen {
+    /// What was not found is not there.
+    #[default]
+    All,
+    /// Some of it could not be read: what was not found may be there.
+    Part,
 }
 
 /// What bytes are that the disk cannot read.

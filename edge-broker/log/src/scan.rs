@@ -16,7 +16,9 @@ use crate::identity::Mark;
 use crate::secret::Secret;
 use crate::slice_index::FramePlace;
 use crate::value::{self, Envelope, NUMBER_MAX, Stored, Value, Values};
-use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable, VALUE_BYTES_MAX, copy};
+use crate::{
+    ClosedSlice, Disk, DiskError, Entry, Seen, Unreadable, VALUE_BYTES_MAX, copy, patience,
+};
 
 /// What every slice begins with, under write sequence 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,12 +145,22 @@ pub struct Scanned {
     pub last_sequence: u64,
     /// Something that looks like a value is none of this store.
     pub foreign: bool,
+    /// Whether what is not here is not there.
+    pub seen: Seen,
     secret: Secret,
     /// Where each whole value lies.
     places: BTreeMap<(u64, u32), u64>,
 }
 
 impl Scanned {
+    /// A slice of which nothing can be read.
+    pub fn unreadable() -> Scanned {
+        Scanned {
+            seen: Seen::Part,
+            ..Scanned::default()
+        }
+    }
+
     /// Nothing in it can count.
     pub fn is_empty(&self) -> bool {
         self.header.is_none() && self.frames.is_empty() && self.last_sequence == 0
@@ -235,7 +247,14 @@ impl<C: ClosedSlice> Values for Salvage<'_, C> {
         let read = self
             .slice
             .read_at(Unreadable::IsZero, *place, VALUE_BYTES_MAX)?;
-        value::check(self.secret, read, sequence, part).map(Some)
+        let value = value::check(self.secret, read, sequence, part);
+        // It was whole a moment ago.
+        let gone = |_| {
+            DiskError::Io(format!(
+                "write {sequence} part {part} can no longer be read"
+            ))
+        };
+        value.map(Some).map_err(gone)
     }
 
     fn bytes(&self) -> u64 {
@@ -243,20 +262,34 @@ impl<C: ClosedSlice> Values for Salvage<'_, C> {
     }
 }
 
-/// Looks a slice through.
+/// Looks a slice through; what cannot be read at first is tried again.
+pub fn scan_patiently<D: Disk>(
+    disk: &D,
+    number: u64,
+    secret: Secret,
+) -> Result<Scanned, DiskError> {
+    let look = || scan(disk, number, secret);
+    let is_good = |looked: &Result<Scanned, DiskError>| {
+        let looked = looked.as_ref();
+        looked.is_ok_and(|scanned| scanned.seen == Seen::All)
+    };
+    patience::ask_until(disk, look, is_good)
+}
+
+/// Looks a slice through, as far as it can be read.
 pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, DiskError> {
     let slice = disk.read_slice(number)?;
     let mut scanned = Scanned {
         secret,
         ..Scanned::default()
     };
-    slice.find_values(Unreadable::IsZero, &mut |place, bytes| {
-        scanned.find(secret, place, bytes)
-    })?;
+    scanned.seen = slice.find_values(&mut |place, bytes| scanned.find(secret, place, bytes))?;
     let own = match scanned.salvage(&slice).get(0, 0) {
         Ok(value) => value.as_ref().and_then(SliceHeader::of),
-        Err(DiskError::Damaged(_)) => None,
-        Err(error) => return Err(error),
+        Err(_) => {
+            scanned.seen = Seen::Part;
+            None
+        }
     };
     let copied = copy::load_header(disk, secret, number);
     // A copy may hold what several incarnations of the store wrote.
@@ -276,8 +309,9 @@ pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, D
                 log::warn!("slice {number} holds a write of another store: {sequence}");
             }
             Ok(found) => scanned.frames.push(found.meta()),
+            // Torn, or given up before it was whole.
             Err(DiskError::Damaged(_)) => {}
-            Err(error) => return Err(error),
+            Err(_) => scanned.seen = Seen::Part,
         }
     }
     Ok(scanned)

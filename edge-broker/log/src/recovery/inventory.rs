@@ -3,12 +3,11 @@
 //! What a crash left of unfinished copies goes here, and originals whose copy is finished. What
 //! the rest is worth `judge` says. Called once, when a store is opened.
 
-use super::SYNC_ATTEMPTS;
 use super::piece::{Content, Piece};
 use crate::scan::{self, Scanned};
 use crate::secret::Secret;
 use crate::store::poison_file;
-use crate::{Disk, DiskError, copy, slice_index};
+use crate::{Disk, DiskError, Seen, copy, slice_index};
 
 /// What is there.
 pub struct Inventory {
@@ -144,15 +143,16 @@ fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskEr
             content,
             poisoned_at,
             damaged: false,
+            salvage: None,
         });
     }
-    let (mut scanned, mut damaged) = match scan_slice(disk, secret, number) {
-        Ok(scanned) => (scanned, false),
-        Err(error) => {
-            log::error!("slice {number} cannot be read: {error}");
-            (Scanned::default(), true)
-        }
-    };
+    let scanned = scan::scan_patiently(disk, number, secret);
+    let mut scanned = scanned.unwrap_or_else(|error| {
+        log::error!("slice {number} cannot be read: {error}");
+        Scanned::unreadable()
+    });
+    // Without anything that was read it may have held anything.
+    let mut damaged = scanned.is_empty() && scanned.seen == Seen::Part;
     if scanned.is_empty() && scanned.foreign && Secret::beside(disk, number) != Some(secret) {
         // What is in it nobody can tell; it is not ours to remove.
         log::error!("slice {number} was not written by this store, moving it aside");
@@ -171,11 +171,6 @@ fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskEr
         content,
         poisoned_at,
         damaged,
+        salvage: None,
     })
-}
-
-fn scan_slice<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Scanned, DiskError> {
-    (1..SYNC_ATTEMPTS)
-        .find_map(|_| scan::scan(disk, number, secret).ok())
-        .map_or_else(|| scan::scan(disk, number, secret), Ok)
 }

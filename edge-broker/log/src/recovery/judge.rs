@@ -49,6 +49,12 @@ pub fn judge(
     if known.is_none() {
         judged.lost.extend(pieces.iter().filter_map(unknown_loss));
     }
+    // A store that stopped in order knows its last write.
+    let ends_at_mark = known.is_some_and(|identity| identity.clean);
+    let may_be_unread = match ends_at_mark {
+        true => None,
+        false => unread_end(pieces),
+    };
     for gap in &verdict.gaps {
         if is_dropped(gap, &sections, checkpoint_index) {
             continue;
@@ -60,7 +66,30 @@ pub fn judge(
             .lost
             .push(lost_range(gap, mark.filter(|mark| mark.sequence == gap.to)));
     }
+    // Beside a loss with a name it would tell nothing new.
     judged
+        .lost
+        .extend(may_be_unread.filter(|_| judged.lost.is_empty()));
+    judged
+}
+
+/// Behind the durable mark only what is read tells what was written. What was answered for last may
+/// lie where the disk cannot read: that is no torn tail.
+fn unread_end(pieces: &mut [Piece]) -> Option<LostRange> {
+    let newest = pieces.iter().rposition(|piece| !piece.is_empty());
+    let may_end = |at: usize, piece: &Piece| Some(at) == newest || piece.is_empty();
+    let mut unread = Vec::new();
+    for (at, piece) in pieces.iter_mut().enumerate() {
+        if piece.is_read_in_part() && piece.poisoned_at.is_none() && may_end(at, piece) {
+            piece.damaged = true;
+            unread.push(piece.number);
+        }
+    }
+    let number = unread.first()?;
+    Some(LostRange {
+        cause: format!("part of slice {number} cannot be read: what was written last may be there"),
+        ..LostRange::default()
+    })
 }
 
 /// Whether it was retention that dropped what was between two slices.
@@ -76,7 +105,8 @@ fn is_dropped(gap: &Gap, sections: &[Section], checkpoint_index: u64) -> bool {
 
 /// Without a durable mark nothing else tells that there was something in such a slice.
 fn unknown_loss(piece: &Piece) -> Option<LostRange> {
-    (piece.damaged && piece.is_empty()).then(|| LostRange {
+    let is_unknown = piece.damaged && piece.is_empty() && !piece.is_read_in_part();
+    is_unknown.then(|| LostRange {
         cause: format!("what slice {} held cannot be read", piece.number),
         ..LostRange::default()
     })

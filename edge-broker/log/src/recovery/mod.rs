@@ -18,6 +18,7 @@ mod inventory;
 mod judge;
 mod piece;
 mod rebuild;
+mod sealed;
 mod unknown;
 
 use inventory::{Inventory, Unwanted};
@@ -60,6 +61,8 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         quarantined = moved;
         judged.lost = vec![lost];
     }
+    let missed = sealed::check(&disk, secret, checkpoint_index, &mut pieces);
+    judged.lost.extend(missed);
     let tail = take_tail(&disk, &mut pieces, durable);
     let recovering = Recovering {
         disk,

@@ -7,7 +7,7 @@ use super::chain::{Section, Write};
 use crate::identity::Mark;
 use crate::scan::{Found, Meta, Scanned};
 use crate::slice_index::Summary;
-use crate::{Disk, DiskError, LostRange};
+use crate::{Disk, DiskError, LostRange, Seen};
 
 /// One slice as found.
 pub struct Piece {
@@ -17,6 +17,15 @@ pub struct Piece {
     pub poisoned_at: Option<u64>,
     /// Frames of it are lost: to be salvaged.
     pub damaged: bool,
+    /// The same of a sealed one, with what is left.
+    pub salvage: Option<Salvage>,
+}
+
+/// What is left of a sealed slice.
+pub struct Salvage {
+    pub scanned: Scanned,
+    /// Its frames that count and can be read.
+    pub kept: Vec<Meta>,
 }
 
 /// What is known of a slice.
@@ -117,8 +126,34 @@ impl Piece {
         }
     }
 
+    /// The smallest index that counts in it: earlier slices are void from there on.
+    pub fn voids_from(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(summary) => summary.voids_from,
+            Content::Scanned {
+                scanned, accepted, ..
+            } => {
+                let counting = scanned.among(accepted);
+                let indexes = counting.map(|frame| frame.envelope.index);
+                indexes.min().unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// Some of it could not be read, and nobody knows what that is.
+    pub fn is_read_in_part(&self) -> bool {
+        matches!(&self.content, Content::Scanned { scanned, .. } if scanned.seen == Seen::Part)
+    }
+
     /// The last write that counts.
     pub fn last_accepted(&self) -> Option<u64> {
+        if self
+            .salvage
+            .as_ref()
+            .is_some_and(|left| left.kept.is_empty())
+        {
+            return None;
+        }
         match &self.content {
             Content::Sealed(summary) => Some(summary.last_sequence),
             Content::Scanned { accepted, .. } => accepted.last().copied(),

@@ -53,7 +53,10 @@ impl<D: Disk> Recovering<D> {
         }
         let file_bytes = self.disk.slice_bytes(piece.number);
         match piece.content {
-            Content::Sealed(summary) => built.add_sealed(piece.number, *summary, file_bytes),
+            Content::Sealed(summary) => match &piece.salvage {
+                None => built.add_sealed(piece.number, *summary, file_bytes),
+                Some(left) => self.copy_sealed(built, piece.number, &summary, left),
+            },
             // The tail may be in it: not before that is copied.
             Content::Scanned { ref accepted, .. } if accepted.is_empty() => {
                 built.leftovers.push(Leftover {
@@ -194,14 +197,14 @@ impl<D: Disk> Recovering<D> {
         }
     }
 
-    fn quarantine(&mut self, number: u64) {
+    pub(super) fn quarantine(&mut self, number: u64) {
         let moved = self.unwanted.quarantine(&self.disk, number);
         self.quarantined.extend(moved);
     }
 }
 
 /// A frame that was there a moment ago.
-fn gone(frame: &Meta, error: &DiskError) -> LostRange {
+pub fn gone(frame: &Meta, error: &DiskError) -> LostRange {
     LostRange {
         first_index: frame.envelope.index,
         last_index: frame.envelope.index,
@@ -243,14 +246,14 @@ pub struct Built<D: Disk> {
 }
 
 impl<D: Disk> Built<D> {
-    fn add_sealed(&mut self, number: u64, summary: Summary, file_bytes: u64) {
+    pub fn add_sealed(&mut self, number: u64, summary: Summary, file_bytes: u64) {
         self.catalog.void_before(number, summary.voids_from);
         self.catalog.last_index = summary.last_index;
         self.catalog.add(number, summary, None, file_bytes);
     }
 
     /// Adds a slice that is not sealed, frame by frame.
-    fn list(
+    pub fn list(
         &mut self,
         number: u64,
         file_bytes: u64,

@@ -3,7 +3,7 @@
 //! A store uses it as it does a closed slice of the real disk.
 
 use super::slice::MemSlice;
-use crate::{ClosedSlice, DiskError, Slice, Unreadable};
+use crate::{ClosedSlice, DiskError, Seen, Slice, Unreadable};
 
 /// A slice of a [`MemDisk`](super::MemDisk) that nobody writes any more.
 pub struct MemClosed(pub(super) MemSlice);
@@ -12,27 +12,22 @@ pub struct MemClosed(pub(super) MemSlice);
 const PART_BITS: u32 = 20;
 
 impl ClosedSlice for MemClosed {
-    fn find_values(
-        &self,
-        unreadable: Unreadable,
-        found: &mut dyn FnMut(u64, &[u8]) -> usize,
-    ) -> Result<(), DiskError> {
+    fn find_values(&self, found: &mut dyn FnMut(u64, &[u8]) -> usize) -> Result<Seen, DiskError> {
         let mut contents = self.0.disk.live()?;
         contents.stats.looked_through += 1;
         let slice = contents.slice(self.0.number)?;
         let keys: Vec<(u64, u32)> = slice.values.keys().copied().collect();
+        let mut seen = Seen::All;
         for key in keys {
             if !slice.reads(key) {
-                match unreadable {
-                    Unreadable::IsError => return Err(DiskError::Io("read failed".into())),
-                    Unreadable::IsZero => continue,
-                }
+                seen = Seen::Part;
+                continue;
             }
             if let Some(value) = slice.values.get(&key) {
                 found(key.0 << PART_BITS | u64::from(key.1), &value.bytes);
             }
         }
-        Ok(())
+        Ok(seen)
     }
 
     fn read_at(

@@ -1,0 +1,178 @@
+//! What a start makes of a disk that was damaged, or fails to read, since the store wrote there.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use edge_log::sim::{Faults, MemDisk};
+use edge_log::{Recovery, Store};
+use support::{append, maintain, offsets, open};
+
+/// All entries from the first one kept, as a replay reads them.
+fn replayed(store: &Store<MemDisk>, recovery: &Recovery) -> Vec<u64> {
+    let entries = store
+        .reader()
+        .entries(recovery.first_index, recovery.last_index + 1, usize::MAX);
+    let entries = entries.unwrap();
+    let whole = entries.iter().filter(|entry| !entry.data.is_empty());
+    whole.map(|entry| entry.index).collect()
+}
+
+/// Offsets that ranges of lost records name.
+fn lost_offsets(recovery: &Recovery) -> Vec<i64> {
+    let lost = recovery.lost.iter().flat_map(|lost| &lost.partitions);
+    lost.flat_map(|(_, first, last)| *first..=*last).collect()
+}
+
+/// Once a sealed slice counted by its summary alone: the replay failed on the frame, and the
+/// gateway never started again.
+#[test]
+fn a_frame_lost_in_a_sealed_slice_is_named_and_the_rest_replayed() {
+    for seed in 0..40 {
+        let disk = MemDisk::new(seed);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..31, 8000);
+        maintain(&mut store, &disk);
+        store.close();
+        let disk = disk.restarted();
+        let number = disk.slices()[seed as usize % 3];
+        assert!(disk.corrupt_value(number));
+        let (mut store, recovery) = open(&disk);
+        let lost = lost_offsets(&recovery);
+        // The header of a slice is needed by nobody once it is sealed.
+        assert!(lost.len() <= 1, "seed {seed}: {recovery:?}");
+        assert_eq!(recovery.previous_store_id.is_some(), !lost.is_empty());
+        assert_eq!(recovery.quarantined.len(), lost.len());
+        let all = |mut rest: Vec<i64>| {
+            rest.extend(&lost);
+            rest.sort_unstable();
+            rest
+        };
+        let read = replayed(&store, &recovery).into_iter();
+        let read = all(read.map(|index| index as i64 - 1).collect());
+        assert_eq!(read, (0..30).collect::<Vec<_>>(), "seed {seed}");
+        append(&mut store, 31..33, 100);
+        assert_eq!(all(offsets(&store, 0)), (0..32).collect::<Vec<_>>());
+        assert!(maintain(&mut store, &disk).lost.is_empty(), "told once");
+        drop(store);
+        let (store, again) = open(&disk.power_cut());
+        assert!(again.lost.is_empty(), "told once: {again:?}");
+        assert_eq!(all(offsets(&store, 0)), (0..32).collect::<Vec<_>>());
+    }
+}
+
+/// The same where the copy fails: what is left is served, and copied when the disk lets it.
+#[test]
+fn what_is_left_of_a_sealed_slice_is_served_before_it_can_be_copied() {
+    let disk = MemDisk::new(3);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..31, 8000);
+    maintain(&mut store, &disk);
+    store.close();
+    let disk = disk.restarted();
+    let number = disk.slices()[1];
+    assert!(disk.spoil_value(number, 4, 0));
+    disk.set_faults(Faults {
+        sync_fails_one_in: 1,
+        ..Faults::default()
+    });
+    let (mut store, recovery) = open(&disk);
+    disk.set_faults(Faults::default());
+    let lost = lost_offsets(&recovery);
+    assert_eq!(lost.len(), 1, "{recovery:?}");
+    let left: Vec<i64> = (0..30).filter(|offset| !lost.contains(offset)).collect();
+    assert_eq!(replayed(&store, &recovery).len(), left.len());
+    assert_eq!(offsets(&store, 0), left);
+    disk.advance_ms(60_000);
+    assert!(maintain(&mut store, &disk).lost.is_empty(), "told once");
+    assert!(!disk.slices().contains(&number));
+    assert_eq!(offsets(&store, 0), left);
+}
+
+/// Its index gone, too: which entries are missing is still told.
+#[test]
+fn a_frame_lost_beside_a_damaged_index_is_told_by_its_entry() {
+    for flip in [true, false] {
+        let disk = MemDisk::new(3);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..31, 8000);
+        maintain(&mut store, &disk);
+        store.close();
+        let disk = disk.restarted();
+        let number = disk.slices()[1];
+        assert!(disk.damage_file(&format!("slices/{number}/index"), flip));
+        assert!(disk.spoil_value(number, 4, 0));
+        let (store, recovery) = open(&disk);
+        let [lost] = &recovery.lost[..] else {
+            panic!("{recovery:?}");
+        };
+        assert_eq!(lost.first_index, lost.last_index, "{recovery:?}");
+        let read = replayed(&store, &recovery);
+        assert_eq!(read.len(), 29);
+        assert!(!read.contains(&lost.first_index));
+    }
+}
+
+/// Once one bad block anywhere in a slice that was not sealed failed every read of it, though all
+/// frames that count could be read; and so the gateway did not start.
+#[test]
+fn a_bad_block_beside_the_frames_that_count_fails_no_read() {
+    let disk = MemDisk::new(1);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..9, 100);
+    disk.fail_syncs(1);
+    // Written here, given up, and written again in another slice.
+    append(&mut store, 9..10, 100);
+    let number = disk.slices()[0];
+    assert!(
+        disk.spoil_value(number, 9, 0),
+        "the write that was given up"
+    );
+    assert_eq!(offsets(&store, 0), (0..9).collect::<Vec<_>>());
+    drop(store);
+    let (store, recovery) = open(&disk.restarted());
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(replayed(&store, &recovery), (1..10).collect::<Vec<_>>());
+}
+
+/// It was taken for a torn tail: acked records went without a word, and their indexes were given
+/// again.
+#[test]
+fn an_unreadable_end_of_the_log_is_a_loss_and_no_torn_tail() {
+    for seed in 0..20 {
+        let disk = MemDisk::new(seed);
+        let (mut store, first) = open(&disk);
+        append(&mut store, 1..9, 100);
+        drop(store);
+        // The mark was written last, and not synced.
+        let disk = disk.power_cut();
+        let number = disk.slices()[0];
+        assert!(disk.spoil_value(number, 8, 0));
+        let (mut store, recovery) = open(&disk);
+        assert_eq!(recovery.lost.len(), 1, "seed {seed}: {recovery:?}");
+        assert_eq!(recovery.previous_store_id, Some(first.store_id));
+        assert_eq!(offsets(&store, 0), (0..7).collect::<Vec<_>>());
+        assert!(maintain(&mut store, &disk).lost.is_empty());
+        assert!(!disk.slices().contains(&number));
+        assert_eq!(disk.quarantined(), 1, "seed {seed}");
+        drop(store);
+        let (store, again) = open(&disk.restarted());
+        assert!(again.lost.is_empty(), "told once: {again:?}");
+        assert_eq!(offsets(&store, 0), (0..7).collect::<Vec<_>>());
+    }
+}
+
+/// A store that stopped in order knows its last write, so nothing can be behind it.
+#[test]
+fn a_bad_block_behind_the_end_of_a_store_that_stopped_in_order_is_no_loss() {
+    let disk = MemDisk::new(1);
+    let (mut store, first) = open(&disk);
+    append(&mut store, 1..9, 100);
+    let number = disk.slices()[0];
+    store.close();
+    let disk = disk.restarted();
+    assert!(disk.spoil_value(number, 0, 0), "the header");
+    let (store, recovery) = open(&disk);
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    assert_eq!(recovery.store_id, first.store_id);
+    assert_eq!(offsets(&store, 0), (0..8).collect::<Vec<_>>());
+}
