@@ -8,7 +8,7 @@ use crate::scan::{Found, SliceHeader};
 use crate::secret::Secret;
 use crate::slice_index::{self, Places, SliceIndex, Summary};
 use crate::value;
-use crate::{Disk, DiskError, Slice};
+use crate::{Disk, DiskError, Slice, patience};
 
 /// What the copy is to be.
 #[derive(Clone, Debug)]
@@ -114,6 +114,7 @@ fn copy_file(number: u64) -> String {
 
 /// What a slice is a copy of; `None` when it is none.
 pub fn load_header<D: Disk>(disk: &D, secret: Secret, number: u64) -> Option<SliceHeader> {
-    let bytes = disk.read_file(&copy_file(number), usize::MAX).ok()??;
+    let read = || disk.read_file(&copy_file(number), usize::MAX);
+    let bytes = patience::ask(disk, read).ok()??;
     SliceHeader::decode(secret, bytes)
 }

@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut};
 
 use crate::secret::{SECRET_BYTES, Secret};
 use crate::value::NUMBER_MAX;
-use crate::{Disk, DiskError, HardState};
+use crate::{Disk, DiskError, HardState, patience};
 
 const FILE: &str = "identity";
 const MAGIC: [u8; 8] = *b"edgelog1";
@@ -140,7 +140,9 @@ pub enum Found {
 impl IdentityFile {
     /// Reads the file.
     pub fn load<D: Disk>(disk: &D) -> Result<(IdentityFile, Found), DiskError> {
-        let bytes = match disk.read_file(FILE, 2 * SLOT_BYTES) {
+        // Taken for gone it costs an incarnation.
+        let read = patience::ask(disk, || disk.read_file(FILE, 2 * SLOT_BYTES));
+        let bytes = match read {
             Ok(None) => return Ok((IdentityFile::new(0, true), Found::Missing)),
             Ok(Some(bytes)) => bytes,
             Err(_) => return Ok((IdentityFile::new(0, true), Found::Damaged)),

@@ -201,6 +201,24 @@ impl Scanned {
     pub fn among<'a>(&'a self, sequences: &'a [u64]) -> impl Iterator<Item = &'a Meta> {
         let frames = self.frames.iter();
         frames.filter(|frame| sequences.binary_search(&frame.sequence).is_ok())
+    /// Joins the values to frames; those of another writer do not count.
+    fn find_frames<C: ClosedSlice>(&mut self, slice: &C, number: u64, writer: Option<u64>) {
+        let firsts = self.places.keys();
+        let firsts = firsts.filter(|(sequence, part)| *sequence > 0 && *part == 0);
+        let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();
+        for sequence in sequences {
+            match self.read_from(slice, sequence) {
+                Ok(found) if writer.is_some_and(|id| id != found.envelope.store_id) => {
+                    log::warn!("slice {number} holds a write of another store: {sequence}");
+                }
+                Ok(found) => self.frames.push(found.meta()),
+                // Torn, or given up before it was whole.
+                Err(DiskError::Damaged(_)) => {}
+                Err(_) => self.seen = Seen::Part,
+            }
+        }
+    }
+
     }
 
     /// Where a value lies.
@@ -212,6 +230,16 @@ impl Scanned {
         Salvage {
             slice,
             secret: self.secret,
+    /// The same where much depends on it: what cannot be read now may be a moment later.
+    pub fn read_patiently<D: Disk>(
+        &self,
+        disk: &D,
+        number: u64,
+        sequence: u64,
+    ) -> Result<Found, DiskError> {
+        patience::ask(disk, || self.read(disk, number, sequence))
+    }
+
             places: &self.places,
         }
     }
@@ -298,21 +326,6 @@ pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, D
         None => own.as_ref().map(|header| header.store_id),
     };
     scanned.header = copied.or(own);
-    let firsts = scanned
-        .places
-        .keys()
-        .filter(|(sequence, part)| *sequence > 0 && *part == 0);
-    let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();
-    for sequence in sequences {
-        match scanned.read_from(&slice, sequence) {
-            Ok(found) if writer.is_some_and(|id| id != found.envelope.store_id) => {
-                log::warn!("slice {number} holds a write of another store: {sequence}");
-            }
-            Ok(found) => scanned.frames.push(found.meta()),
-            // Torn, or given up before it was whole.
-            Err(DiskError::Damaged(_)) => {}
-            Err(_) => scanned.seen = Seen::Part,
-        }
-    }
+    scanned.find_frames(&slice, number, writer);
     Ok(scanned)
 }

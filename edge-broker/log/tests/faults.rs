@@ -931,8 +931,8 @@ fn no_reader_passes_what_the_disk_cannot_read() {
 /// It was neither copied nor named, and where the copy had to wait all behind it went with it.
 #[test]
 fn a_frame_that_goes_bad_while_its_slice_is_salvaged_is_named_and_alone() {
-    // Looking the slice through reads each value twice, and with a bad one it is looked through three
-    // times; the copy reads it once, listing it once.
+    // Looking the slice through reads each value twice, and with a bad one it is looked through
+    // three times; the copy reads it once, listing it once.
     for (reads, copy_fails) in [(6, false), (6, true), (7, true)] {
         let disk = MemDisk::new(7);
         let (mut store, _) = open(&disk);

@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use edge_log::sim::{Faults, MemDisk};
-use edge_log::{Recovery, Store};
-use support::{append, maintain, offsets, open};
+use edge_log::{Checkpoint, Disk, Recovery, Store, StoreConfig};
+use support::{append, batch, entry, frame, maintain, offsets, one_batch, open, partition, small};
 
 /// All entries from the first one kept, as a replay reads them.
 fn replayed(store: &Store<MemDisk>, recovery: &Recovery) -> Vec<u64> {
@@ -175,4 +178,43 @@ fn a_bad_block_behind_the_end_of_a_store_that_stopped_in_order_is_no_loss() {
     assert!(recovery.lost.is_empty(), "{recovery:?}");
     assert_eq!(recovery.store_id, first.store_id);
     assert_eq!(offsets(&store, 0), (0..8).collect::<Vec<_>>());
+}
+
+/// A moment's failure at a start cost an incarnation, a slice or the newest records, by what was
+/// just being read.
+#[test]
+fn reads_that_fail_for_a_moment_at_a_start_cost_nothing() {
+    for (after, seed) in (0..60).flat_map(|after| [(after, 3), (after, 4)]) {
+        let disk = MemDisk::new(seed);
+        let (mut store, first) = open(&disk);
+        append(&mut store, 1..31, 8000);
+        (0..9).for_each(|_| drop(store.maintain()));
+        disk.fail_syncs(1);
+        append(&mut store, 31..33, 100);
+        drop(store);
+        let disk = disk.power_cut();
+        disk.fail_reads(after, 2);
+        let (mut store, recovery) = open(&disk);
+        assert!(recovery.lost.is_empty(), "{after}: {recovery:?}");
+        assert_eq!(recovery.store_id, first.store_id, "{after}");
+        assert!(recovery.quarantined.is_empty(), "{after}: {recovery:?}");
+        disk.fail_reads(0, 0);
+        assert_eq!(offsets(&store, 0), (0..32).collect::<Vec<_>>(), "{after}");
+        maintain(&mut store, &disk);
+        assert_eq!(disk.quarantined(), 0, "{after}");
+    }
+}
+
+/// Read once and taken for damaged, it cost the store its id and every partition 2^32 offsets.
+#[test]
+fn an_identity_file_that_cannot_be_read_for_a_moment_begins_no_incarnation() {
+    let disk = MemDisk::new(3);
+    let (mut store, first) = open(&disk);
+    append(&mut store, 1..4, 100);
+    drop(store);
+    let disk = disk.restarted();
+    disk.fail_reads(0, 2);
+    let (_, recovery) = open(&disk);
+    assert_eq!(recovery.previous_store_id, None);
+    assert_eq!(recovery.store_id, first.store_id);
 }

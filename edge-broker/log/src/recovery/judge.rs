@@ -8,7 +8,7 @@ use super::chain::{self, Gap, Section};
 use super::piece::{Content, Piece};
 use crate::identity::{Identity, Mark};
 use crate::scan::Found;
-use crate::{Disk, LostRange};
+use crate::{Disk, DiskError, LostRange};
 
 /// What the chain of writes says about the slices.
 pub struct Judged {
@@ -49,12 +49,6 @@ pub fn judge(
     if known.is_none() {
         judged.lost.extend(pieces.iter().filter_map(unknown_loss));
     }
-    // A store that stopped in order knows its last write.
-    let ends_at_mark = known.is_some_and(|identity| identity.clean);
-    let may_be_unread = match ends_at_mark {
-        true => None,
-        false => unread_end(pieces),
-    };
     for gap in &verdict.gaps {
         if is_dropped(gap, &sections, checkpoint_index) {
             continue;
@@ -66,16 +60,21 @@ pub fn judge(
             .lost
             .push(lost_range(gap, mark.filter(|mark| mark.sequence == gap.to)));
     }
+    let unread = unread_end(known, pieces);
     // Beside a loss with a name it would tell nothing new.
     judged
         .lost
-        .extend(may_be_unread.filter(|_| judged.lost.is_empty()));
+        .extend(unread.filter(|_| judged.lost.is_empty()));
     judged
 }
 
 /// Behind the durable mark only what is read tells what was written. What was answered for last may
 /// lie where the disk cannot read: that is no torn tail.
-fn unread_end(pieces: &mut [Piece]) -> Option<LostRange> {
+fn unread_end(known: Option<Identity>, pieces: &mut [Piece]) -> Option<LostRange> {
+    if known.is_some_and(|identity| identity.clean) {
+        // A store that stopped in order knows its last write.
+        return None;
+    }
     let newest = pieces.iter().rposition(|piece| !piece.is_empty());
     let may_end = |at: usize, piece: &Piece| Some(at) == newest || piece.is_empty();
     let mut unread = Vec::new();
@@ -130,18 +129,35 @@ fn lost_range(gap: &Gap, mark: Option<Mark>) -> LostRange {
 /// What was written last was perhaps answered for and perhaps never synced; that it can be read
 /// proves nothing, and a sync now may find nothing to do after one that failed. So it is taken
 /// out and copied to a new slice.
-pub fn take_tail<D: Disk>(disk: &D, pieces: &mut [Piece], durable: u64) -> Vec<Found> {
-    let mut tail = Vec::new();
+///
+/// What cannot be read a moment after it could ends the tail, and is lost.
+pub fn take_tail<D: Disk>(
+    disk: &D,
+    pieces: &mut [Piece],
+    durable: u64,
+) -> (Vec<Found>, Option<LostRange>) {
+    let (mut tail, mut lost) = (Vec::new(), None);
     for piece in pieces {
         if let Content::Scanned {
             accepted, scanned, ..
         } = &mut piece.content
         {
             let kept = accepted.partition_point(|sequence| *sequence <= durable);
-            let read = |sequence| scanned.read(disk, piece.number, sequence).ok();
-            // What cannot be read a moment after it could ends the tail.
-            tail.extend(accepted.drain(kept..).map_while(read));
+            for sequence in accepted.drain(kept..) {
+                match scanned.read_patiently(disk, piece.number, sequence) {
+                    Ok(found) if lost.is_none() => tail.push(found),
+                    Ok(_) => {}
+                    Err(error) => lost = lost.or_else(|| Some(unread(sequence, &error))),
+                }
+            }
         }
     }
-    tail
+    (tail, lost)
+}
+
+fn unread(sequence: u64, error: &DiskError) -> LostRange {
+    LostRange {
+        cause: format!("write {sequence} and what came after it cannot be read any more: {error}"),
+        ..LostRange::default()
+    }
 }

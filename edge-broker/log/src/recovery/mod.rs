@@ -30,7 +30,7 @@ use crate::identity::{Found as FoundIdentity, Identity, IdentityFile};
 use crate::scan::Found;
 use crate::secret::Secret;
 use crate::store::{Start, Store};
-use crate::{Checkpoint, Disk, LostRange, OpenError, Recovery, StoreConfig, checkpoint};
+use crate::{Checkpoint, Disk, LostRange, OpenError, Recovery, StoreConfig, checkpoint, patience};
 
 /// Opens a store.
 pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery), OpenError> {
@@ -63,7 +63,8 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     }
     let missed = sealed::check(&disk, secret, checkpoint_index, &mut pieces);
     judged.lost.extend(missed);
-    let tail = take_tail(&disk, &mut pieces, durable);
+    let (tail, unread) = take_tail(&disk, &mut pieces, durable);
+    judged.lost.extend(unread);
     let recovering = Recovering {
         disk,
         config,
@@ -92,13 +93,10 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
 /// What an earlier process named last may only be in the cache. Where this fails upkeep does it
 /// later, and drops nothing before: the checkpoint found could be gone after a power cut.
 fn sync_names<D: Disk>(disk: &D) -> bool {
-    for _ in 0..SYNC_ATTEMPTS {
-        match disk.sync_names() {
-            Ok(()) => return true,
-            Err(error) => log::error!("folders are not synced: {error}"),
-        }
-    }
-    false
+    let synced = patience::ask(disk, || disk.sync_names());
+    synced
+        .inspect_err(|error| log::error!("folders are not synced: {error}"))
+        .is_ok()
 }
 
 const SYNC_ATTEMPTS: usize = 3;

@@ -42,6 +42,13 @@ pub enum Content {
     },
 }
 
+impl Salvage {
+    /// Reads one of them again.
+    pub fn read<D: Disk>(&self, disk: &D, number: u64, frame: &Meta) -> Result<Found, DiskError> {
+        self.scanned.read_patiently(disk, number, frame.sequence)
+    }
+}
+
 impl Piece {
     /// The write accepted before its first one.
     pub fn continues(&self) -> u64 {
@@ -237,7 +244,7 @@ impl Piece {
             } => Some((scanned, accepted)),
         };
         found.into_iter().flat_map(move |(scanned, accepted)| {
-            let read = move |sequence: &u64| scanned.read(disk, self.number, *sequence);
+            let read = move |sequence: &u64| scanned.read_patiently(disk, self.number, *sequence);
             accepted.iter().map(read)
         })
     }

@@ -136,7 +136,7 @@ impl<D: Disk> Recovering<D> {
         };
         let (mut read, mut lost) = (Vec::new(), Vec::new());
         for frame in scanned.among(accepted) {
-            match scanned.read(&self.disk, piece.number, frame.sequence) {
+            match scanned.read_patiently(&self.disk, piece.number, frame.sequence) {
                 Ok(found) => read.push(found),
                 Err(error) => lost.push(gone(frame, &error)),
             }
@@ -184,7 +184,7 @@ impl<D: Disk> Recovering<D> {
             return;
         };
         let mut frames = scanned.among(accepted).map(|frame| {
-            let read = scanned.read(&self.disk, piece.number, frame.sequence);
+            let read = scanned.read_patiently(&self.disk, piece.number, frame.sequence);
             Ok(read.unwrap_or_else(|error| {
                 log::error!("slice {} is served in part: {error}", piece.number);
                 frame.without_data()

@@ -144,19 +144,19 @@ impl<D: Disk> Recovering<D> {
         built.next_number += 1;
         let mut lost = Vec::new();
         let read = |frame: &Meta| {
-            let read = salvage.scanned.read(&self.disk, number, frame.sequence);
+            let read = salvage.read(&self.disk, number, frame);
             let read = read.map_err(|error| lost.push(gone(frame, &error)));
             read.ok().map(Ok)
         };
         let mut frames = salvage.kept.iter().filter_map(read);
         let copied = copy::write(&self.disk, self.secret, &plan, &mut frames);
+        self.lost.extend(lost);
         match copied {
             Ok(copied) => {
                 if let Some((copy, _)) = copied {
                     let file_bytes = self.disk.slice_bytes(plan.number);
                     built.add_sealed(plan.number, copy, file_bytes);
                 }
-                self.lost.extend(lost);
                 self.quarantine(number);
             }
             Err(error) => {
@@ -175,8 +175,8 @@ impl<D: Disk> Recovering<D> {
         summary: &Summary,
         salvage: &Salvage,
     ) {
-        let read = |frame: &Meta| salvage.scanned.read(&self.disk, number, frame.sequence);
-        let frames = salvage.kept.iter().filter_map(|frame| read(frame).ok());
+        let read = |frame| salvage.read(&self.disk, number, frame).ok();
+        let frames = salvage.kept.iter().filter_map(read);
         let file_bytes = self.disk.slice_bytes(number);
         // They were read.
         let _ = built.list(number, file_bytes, frames.map(Ok));

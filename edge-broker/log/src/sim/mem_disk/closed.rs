@@ -15,11 +15,13 @@ impl ClosedSlice for MemClosed {
     fn find_values(&self, found: &mut dyn FnMut(u64, &[u8]) -> usize) -> Result<Seen, DiskError> {
         let mut contents = self.0.disk.live()?;
         contents.stats.looked_through += 1;
+        let fails = contents.may_read().is_err();
         let slice = contents.slice(self.0.number)?;
         let keys: Vec<(u64, u32)> = slice.values.keys().copied().collect();
         let mut seen = Seen::All;
+        let mut fails = fails;
         for key in keys {
-            if !slice.reads(key) {
+            if std::mem::take(&mut fails) || !slice.reads(key) {
                 seen = Seen::Part;
                 continue;
             }
@@ -38,11 +40,15 @@ impl ClosedSlice for MemClosed {
     ) -> Result<Vec<u8>, DiskError> {
         let (sequence, part) = (place >> PART_BITS, (place & ((1 << PART_BITS) - 1)) as u32);
         let read = match unreadable {
-            Unreadable::IsError => self.0.get(sequence, part)?,
+            Unreadable::IsError => {
+                self.0.disk.live()?.may_read()?;
+                self.0.get(sequence, part)?
+            }
             Unreadable::IsZero => {
                 let mut contents = self.0.disk.live()?;
+                let fails = contents.may_read().is_err();
                 let slice = contents.slice(self.0.number)?;
-                let reads = slice.reads((sequence, part));
+                let reads = slice.reads((sequence, part)) && !fails;
                 let value = slice.values.get(&(sequence, part));
                 value.map(|value| match reads {
                     true => value.bytes.clone(),

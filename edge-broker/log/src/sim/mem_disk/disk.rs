@@ -131,7 +131,8 @@ impl Disk for MemDisk {
     }
 
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
-        let contents = self.live()?;
+        let mut contents = self.live()?;
+        contents.may_read()?;
         let file = contents.files.get(name);
         let file = file.filter(|_| contents.has_folder_of(name));
         let content = file.and_then(|file| file.current.as_ref());
