@@ -97,7 +97,7 @@ impl<D: Disk> Recovering<D> {
         let opened = open_slice(&self.disk, number).and_then(|slice| {
             let has_all = frames
                 .iter()
-                .try_for_each(|frame| has_frame(&slice, self.secret, frame.sequence));
+                .try_for_each(|frame| has_frame(&slice, self.secret, frame));
             has_all.map(|()| Arc::new(slice))
         });
         let mut frames = frames.into_iter().map(Ok);
@@ -289,9 +289,13 @@ fn open_slice<D: Disk>(disk: &D, number: u64) -> Result<D::Slice, DiskError> {
     }
 }
 
-fn has_frame<S: Slice>(slice: &S, secret: Secret, sequence: u64) -> Result<(), DiskError> {
-    match Written(slice, secret).get(sequence, 0)? {
-        Some(_) => Ok(()),
-        None => Err(DiskError::Damaged(format!("write {sequence} is not found"))),
+/// Whether the engine finds a frame to its end: what it recovers may end within one.
+fn has_frame<S: Slice>(slice: &S, secret: Secret, frame: &Found) -> Result<(), DiskError> {
+    let sequence = frame.sequence;
+    for part in [0, frame.envelope.parts() - 1] {
+        if Written(slice, secret).get(sequence, part)?.is_none() {
+            return Err(DiskError::Damaged(format!("write {sequence} is not found")));
+        }
     }
+    Ok(())
 }
