@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::Mark;
 use crate::secret::Secret;
 use crate::slice_index::FramePlace;
-use crate::value::{self, Envelope, NUMBER_MAX, Stored, Value, Values};
+use crate::value::{self, Envelope, FLAG_REDUCED, NUMBER_MAX, Stored, Value, Values};
 use crate::{
     ClosedSlice, Disk, DiskError, Entry, Seen, Unreadable, VALUE_BYTES_MAX, copy, patience,
 };
@@ -147,6 +147,8 @@ pub struct Scanned {
     pub foreign: bool,
     /// Whether what is not here is not there.
     pub seen: Seen,
+    /// The header stands beside it, too.
+    is_copy: bool,
     secret: Secret,
     /// Where each whole value lies.
     places: BTreeMap<(u64, u32), u64>,
@@ -164,6 +166,19 @@ impl Scanned {
     /// Nothing in it can count.
     pub fn is_empty(&self) -> bool {
         self.header.is_none() && self.frames.is_empty() && self.last_sequence == 0
+    }
+
+    /// The slices it is a copy of, none for the end of the log; `None` when it is no copy.
+    pub fn copy_of(&self) -> Option<&[u64]> {
+        let header = self.header.as_ref().filter(|_| self.is_copy);
+        header.map(|header| &header.replaces[..])
+    }
+
+    /// Dead batches were left out of it: it holds no raft entries any more.
+    pub fn is_reduced(&self) -> bool {
+        let by_header = self.header.as_ref().is_some_and(|header| header.reduced);
+        let is_reduced = |frame: &Meta| frame.envelope.flags & FLAG_REDUCED != 0;
+        by_header || self.frames.iter().any(is_reduced)
     }
 
     /// Something of it could be read.
@@ -186,21 +201,6 @@ impl Scanned {
         head.value_bytes()
     }
 
-    /// Reads a frame again.
-    pub fn read<D: Disk>(&self, disk: &D, number: u64, sequence: u64) -> Result<Found, DiskError> {
-        self.read_from(&disk.read_slice(number)?, sequence)
-    }
-
-    fn read_from<C: ClosedSlice>(&self, slice: &C, sequence: u64) -> Result<Found, DiskError> {
-        let stored = value::read_frame(&self.salvage(slice), sequence)?;
-        let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
-        Ok(Found::new(sequence, stored.ok_or_else(gone)?))
-    }
-
-    /// The frames of these writes, which are in order.
-    pub fn among<'a>(&'a self, sequences: &'a [u64]) -> impl Iterator<Item = &'a Meta> {
-        let frames = self.frames.iter();
-        frames.filter(|frame| sequences.binary_search(&frame.sequence).is_ok())
     /// Joins the values to frames; those of another writer do not count.
     fn find_frames<C: ClosedSlice>(&mut self, slice: &C, number: u64, writer: Option<u64>) {
         let firsts = self.places.keys();
@@ -219,6 +219,31 @@ impl Scanned {
         }
     }
 
+    /// Reads a frame again.
+    pub fn read<D: Disk>(&self, disk: &D, number: u64, sequence: u64) -> Result<Found, DiskError> {
+        self.read_from(&disk.read_slice(number)?, sequence)
+    }
+
+    fn read_from<C: ClosedSlice>(&self, slice: &C, sequence: u64) -> Result<Found, DiskError> {
+        let stored = value::read_frame(&self.salvage(slice), sequence)?;
+        let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
+        Ok(Found::new(sequence, stored.ok_or_else(gone)?))
+    }
+
+    /// The same where much depends on it: what cannot be read now may be a moment later.
+    pub fn read_patiently<D: Disk>(
+        &self,
+        disk: &D,
+        number: u64,
+        sequence: u64,
+    ) -> Result<Found, DiskError> {
+        patience::ask(disk, || self.read(disk, number, sequence))
+    }
+
+    /// The frames of these writes, which are in order.
+    pub fn among<'a>(&'a self, sequences: &'a [u64]) -> impl Iterator<Item = &'a Meta> {
+        let frames = self.frames.iter();
+        frames.filter(|frame| sequences.binary_search(&frame.sequence).is_ok())
     }
 
     /// Where a value lies.
@@ -230,16 +255,6 @@ impl Scanned {
         Salvage {
             slice,
             secret: self.secret,
-    /// The same where much depends on it: what cannot be read now may be a moment later.
-    pub fn read_patiently<D: Disk>(
-        &self,
-        disk: &D,
-        number: u64,
-        sequence: u64,
-    ) -> Result<Found, DiskError> {
-        patience::ask(disk, || self.read(disk, number, sequence))
-    }
-
             places: &self.places,
         }
     }
@@ -325,6 +340,7 @@ pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, D
         Some(_) => None,
         None => own.as_ref().map(|header| header.store_id),
     };
+    scanned.is_copy = copied.is_some();
     scanned.header = copied.or(own);
     scanned.find_frames(&slice, number, writer);
     Ok(scanned)

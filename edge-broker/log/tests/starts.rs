@@ -218,3 +218,89 @@ fn an_identity_file_that_cannot_be_read_for_a_moment_begins_no_incarnation() {
     assert_eq!(recovery.previous_store_id, None);
     assert_eq!(recovery.store_id, first.store_id);
 }
+
+/// It was taken for one that a crash left unfinished, and removed: acked records with it.
+#[test]
+fn a_copy_of_the_end_of_the_log_outlives_its_index() {
+    let mut copies = 0;
+    for (seed, flip) in (0..20).flat_map(|seed| [(seed, true), (seed, false)]) {
+        let disk = MemDisk::new(seed);
+        let (mut store, _) = open(&disk);
+        append(&mut store, 1..9, 100);
+        drop(store);
+        let disk = disk.power_cut();
+        let (mut store, _) = open(&disk);
+        append(&mut store, 9..12, 100);
+        maintain(&mut store, &disk);
+        let slices = store.usage().slices;
+        store.close();
+        let disk = disk.restarted();
+        let copy = slices
+            .iter()
+            .find(|slice| slice.sealed && slice.last_index == 8);
+        let Some(copy) = copy else { continue };
+        copies += 1;
+        assert!(disk.damage_file(&format!("slices/{}/index", copy.number), flip));
+        let (mut store, recovery) = open(&disk);
+        assert!(recovery.lost.is_empty(), "seed {seed}: {recovery:?}");
+        maintain(&mut store, &disk);
+        assert_eq!(offsets(&store, 0), (0..11).collect::<Vec<_>>());
+    }
+    assert!(copies > 10, "{copies}");
+}
+
+/// A store of small records among large ones, in mostly dead slices.
+fn mostly_dead(disk: &MemDisk, config: &StoreConfig) -> Store<MemDisk> {
+    let (mut store, _) = Store::open(disk.clone(), config.clone()).unwrap();
+    for index in 1..400 {
+        store
+            .persist(&[large_and_small(index)], None, false)
+            .unwrap();
+        store.maintain();
+        disk.advance_ms(10);
+    }
+    save_checkpoint(&mut store, 399);
+    let starts = BTreeMap::from([(partition(0), 390), (partition(1), 0)]);
+    store.set_starts(&starts);
+    store
+}
+
+fn large_and_small(index: u64) -> edge_log::Entry {
+    let of = |bytes| batch(index as i64 - 1, 1, 0, &vec![1; bytes]);
+    let batches = [(partition(0), of(2000)), (partition(1), of(300))];
+    entry(index, 1, frame(1, &batches))
+}
+
+fn save_checkpoint(store: &mut Store<MemDisk>, index: u64) {
+    let data = Bytes::from_static(b"state");
+    let term = 1;
+    store
+        .save_checkpoint(&Checkpoint { index, term, data })
+        .unwrap();
+}
+
+/// Without its index a rewritten slice came back as raft entries, which its frames are no more.
+#[test]
+fn a_rewritten_slice_without_its_index_holds_no_raft_entries() {
+    let disk = MemDisk::new(1);
+    let config = StoreConfig {
+        bytes_max: 1536 << 10,
+        raft_window_bytes: 0,
+        ..small()
+    };
+    let mut store = mostly_dead(&disk, &config);
+    assert!(maintain(&mut store, &disk).rewritten > 0);
+    store.close();
+    let disk = disk.restarted();
+    for number in disk.slices() {
+        disk.damage_file(&format!("slices/{number}/index"), false);
+    }
+    let (mut store, recovery) = Store::open(disk.clone(), config).unwrap();
+    assert!(recovery.lost.is_empty(), "{recovery:?}");
+    maintain(&mut store, &disk);
+    let (first, end) = (recovery.first_index, recovery.last_index + 1);
+    let found = store.reader().entries(first, end, usize::MAX).unwrap();
+    assert!(found.into_iter().eq((first..end).map(large_and_small)));
+    let small = store.reader().read(partition(1), 0, usize::MAX).unwrap();
+    assert_eq!(small.len(), 399);
+}

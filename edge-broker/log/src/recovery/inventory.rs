@@ -7,7 +7,7 @@ use super::piece::{Content, Piece};
 use crate::scan::{self, Scanned};
 use crate::secret::Secret;
 use crate::store::poison_file;
-use crate::{Disk, DiskError, Seen, copy, slice_index};
+use crate::{Disk, DiskError, Seen, patience, slice_index};
 
 /// What is there.
 pub struct Inventory {
@@ -53,12 +53,16 @@ pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
         unwanted: Unwanted::default(),
         next_number: numbers.last().map_or(1, |last| last + 1),
     };
-    for &number in &numbers {
-        let piece = piece(disk, secret, number)?;
-        if is_unfinished_copy(disk, secret, &piece, &numbers) {
-            inventory.unwanted.remove(disk, number);
-        } else {
-            inventory.pieces.push(piece);
+    let found = numbers.iter().map(|number| piece(disk, secret, *number));
+    let found: Vec<Piece> = found.collect();
+    let unfinished = found
+        .iter()
+        .filter(|piece| is_unfinished_copy(piece, &found));
+    let unfinished: Vec<u64> = unfinished.map(|piece| piece.number).collect();
+    for piece in found {
+        match unfinished.contains(&piece.number) {
+            true => inventory.unwanted.remove(disk, piece.number),
+            false => inventory.pieces.push(piece),
         }
     }
     drop_replaced(disk, &mut inventory);
@@ -69,23 +73,38 @@ pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
     Ok(inventory)
 }
 
-/// A copy counts once its index is stored; until then what it copies is still there.
-fn is_unfinished_copy<D: Disk>(disk: &D, secret: Secret, piece: &Piece, numbers: &[u64]) -> bool {
-    if let Content::Sealed(_) = piece.content {
+/// A copy counts once its index is stored; until then what it copies is still there. What is no
+/// longer elsewhere was let go of since, so that copy was finished: it is its index that was lost.
+fn is_unfinished_copy(piece: &Piece, all: &[Piece]) -> bool {
+    let Content::Scanned { scanned, .. } = &piece.content else {
         return false;
+    };
+    let others = || all.iter().filter(|other| other.number != piece.number);
+    match scanned.copy_of() {
+        None => false,
+        // Of the end of the log, which lay in slices that were not sealed.
+        Some([]) => {
+            let mut frames = scanned.frames.iter();
+            frames.all(|frame| others().any(|other| other.has_scanned(frame.sequence)))
+        }
+        Some(originals) => {
+            let mut originals = originals.iter();
+            originals.all(|number| others().any(|other| other.number == *number))
+        }
     }
-    let replaces = copy::load_header(disk, secret, piece.number).map(|header| header.replaces);
-    replaces.is_some_and(|of| of.is_empty() || of.iter().any(|number| numbers.contains(number)))
 }
 
 /// A crash may leave a finished copy beside its originals.
 fn drop_replaced<D: Disk>(disk: &D, inventory: &mut Inventory) {
     let mut replaced = Vec::new();
     for piece in &inventory.pieces {
-        if let Content::Sealed(summary) = &piece.content {
-            let damaged = !summary.reduced;
-            replaced.extend(summary.replaces.iter().map(|number| (*number, damaged)));
-        }
+        let (originals, reduced) = match &piece.content {
+            Content::Sealed(summary) => (&summary.replaces[..], summary.reduced),
+            Content::Scanned { scanned, .. } => {
+                (scanned.copy_of().unwrap_or(&[]), scanned.is_reduced())
+            }
+        };
+        replaced.extend(originals.iter().map(|number| (*number, !reduced)));
     }
     let unwanted = &mut inventory.unwanted;
     inventory.pieces.retain(|piece| {
@@ -132,19 +151,20 @@ fn drop_doubled<D: Disk>(disk: &D, inventory: &mut Inventory) {
         .retain(|piece| !doubled.contains(&piece.number));
 }
 
-fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskError> {
-    let poisoned_at = disk.read_file(&poison_file(number), 8).ok().flatten();
+fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Piece {
+    let poisoned_at = patience::ask(disk, || disk.read_file(&poison_file(number), 8));
+    let poisoned_at = poisoned_at.ok().flatten();
     let poisoned_at =
         poisoned_at.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     if let Some(summary) = slice_index::load_summary(disk, number) {
         let content = Content::Sealed(Box::new(summary));
-        return Ok(Piece {
+        return Piece {
             number,
             content,
             poisoned_at,
             damaged: false,
             salvage: None,
-        });
+        };
     }
     let scanned = scan::scan_patiently(disk, number, secret);
     let mut scanned = scanned.unwrap_or_else(|error| {
@@ -166,11 +186,11 @@ fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskEr
         accepted: Vec::new(),
         covers: 0,
     };
-    Ok(Piece {
+    Piece {
         number,
         content,
         poisoned_at,
         damaged,
         salvage: None,
-    })
+    }
 }

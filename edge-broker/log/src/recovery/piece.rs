@@ -133,6 +133,37 @@ impl Piece {
         }
     }
 
+    /// Whether a write was found in it when it was looked through.
+    pub fn has_scanned(&self, sequence: u64) -> bool {
+        let Content::Scanned { scanned, .. } = &self.content else {
+            return false;
+        };
+        let found = scanned
+            .frames
+            .binary_search_by_key(&sequence, |frame| frame.sequence);
+        found.is_ok()
+    }
+
+    /// Dead batches were left out of it.
+    pub fn is_reduced(&self) -> bool {
+        match &self.content {
+            Content::Sealed(summary) => summary.reduced,
+            Content::Scanned { scanned, .. } => scanned.is_reduced(),
+        }
+    }
+
+    /// Retention took what was before it, or some of it.
+    pub fn is_trimmed(&self) -> bool {
+        match &self.content {
+            _ if self.is_reduced() => true,
+            Content::Sealed(summary) => summary.continues > 0,
+            Content::Scanned { scanned, .. } => {
+                let header = scanned.header.as_ref();
+                header.is_some_and(|header| header.continues > 0)
+            }
+        }
+    }
+
     /// The smallest index that counts in it: earlier slices are void from there on.
     pub fn voids_from(&self) -> u64 {
         match &self.content {

@@ -72,7 +72,7 @@ impl<D: Disk> Recovering<D> {
     /// Lists a slice that was not sealed. The newest is opened, to go on in it.
     fn reopen(&mut self, built: &mut Built<D>, piece: &Piece, may_go_on: bool, file_bytes: u64) {
         let number = piece.number;
-        if may_go_on && piece.poisoned_at.is_none() {
+        if may_go_on && piece.poisoned_at.is_none() && !piece.is_reduced() {
             return self.go_on(built, piece, file_bytes);
         }
         let frames = piece.frames(&self.disk);
@@ -81,6 +81,7 @@ impl<D: Disk> Recovering<D> {
             return self.salvage(built, piece, file_bytes);
         }
         if let Some(entry) = built.catalog.get_mut(number) {
+            entry.summary.reduced = piece.is_reduced();
             // Upkeep copies it.
             entry.poisoned = piece.poisoned_at.is_some();
         }
@@ -193,6 +194,7 @@ impl<D: Disk> Recovering<D> {
         // They were read, or are listed without.
         let _ = built.list(piece.number, file_bytes, &mut frames);
         if let Some(entry) = built.catalog.get_mut(piece.number) {
+            entry.summary.reduced = piece.is_reduced();
             entry.damaged = true;
         }
     }
@@ -228,7 +230,7 @@ fn salvage_plan(piece: &Piece, number: u64) -> Option<Plan> {
         continues: piece.continues(),
         covers: *covers,
         replaces: vec![piece.number],
-        reduced: header.is_some_and(|header| header.reduced),
+        reduced: scanned.is_reduced(),
         voids_from: u64::MAX,
         void_from: u64::MAX,
     })
