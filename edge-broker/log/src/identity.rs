@@ -39,6 +39,8 @@ pub struct Identity {
     pub mark: Mark,
     /// Stopped in order.
     pub clean: bool,
+    /// A checkpoint was written: the log may have been trimmed since.
+    pub had_checkpoint: bool,
 }
 
 impl Identity {
@@ -57,7 +59,7 @@ impl Identity {
             self.mark.index,
             self.mark.term,
             u64::from(self.clean),
-            0,
+            u64::from(self.had_checkpoint),
         ] {
             to.put_u64_le(number);
         }
@@ -85,7 +87,7 @@ impl Identity {
         };
         let (sequence, index, term) = (rest.get_u64_le(), rest.get_u64_le(), rest.get_u64_le());
         let clean = rest.get_u64_le() == 1;
-        rest.advance(8);
+        let had_checkpoint = rest.get_u64_le() == 1;
         let mark = Mark {
             sequence,
             index,
@@ -100,6 +102,7 @@ impl Identity {
             hard_state,
             mark,
             clean,
+            had_checkpoint,
         };
         identity.is_possible().then_some((counter, identity))
     }

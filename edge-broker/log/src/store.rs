@@ -164,6 +164,7 @@ impl<D: Disk> Store<D> {
         // Appends go on meanwhile, so their pause is left alone.
         let bytes = saved.map_err(|error| self.told(&error, CHECKPOINT_RETRY_MS))?;
         let index = checkpoint.index;
+        self.note_had_checkpoint();
         if index >= self.checkpoint_index {
             self.checkpoint_index = index;
             self.uncovered = Some(checkpoint).filter(|_| index > self.covered_index);
@@ -177,6 +178,18 @@ impl<D: Disk> Store<D> {
             catalog.last_index = index;
         }
         Ok(())
+    }
+
+    fn note_had_checkpoint(&mut self) {
+        let identity = self.identity.current();
+        if !identity.had_checkpoint {
+            let had_checkpoint = true;
+            let identity = Identity {
+                had_checkpoint,
+                ..identity
+            };
+            self.identity.write(&self.shared.disk, identity);
+        }
     }
 
     /// A bounded piece of the work that is not on the append path: the next slice ahead of need,

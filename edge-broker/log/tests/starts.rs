@@ -304,3 +304,36 @@ fn a_rewritten_slice_without_its_index_holds_no_raft_entries() {
     let small = store.reader().read(partition(1), 0, usize::MAX).unwrap();
     assert_eq!(small.len(), 399);
 }
+
+/// Gone without a trace they were taken for never written: the topics being unknown, retention
+/// deleted every record.
+#[test]
+fn a_trimmed_log_whose_checkpoints_are_gone_is_moved_aside() {
+    for flip in [true, false] {
+        let disk = MemDisk::new(1);
+        let config = StoreConfig {
+            raft_window_bytes: 0,
+            ..small()
+        };
+        let (mut store, _) = Store::open(disk.clone(), config.clone()).unwrap();
+        append(&mut store, 1..200, 3000);
+        maintain(&mut store, &disk);
+        save_checkpoint(&mut store, 150);
+        store.set_starts(&BTreeMap::from([(partition(0), 100)]));
+        assert!(maintain(&mut store, &disk).dropped > 0);
+        store.close();
+        let disk = disk.restarted();
+        for name in disk.list_files("checkpoint").unwrap() {
+            assert!(disk.damage_file(&name, flip));
+        }
+        let slices = disk.slices().len();
+        let (mut store, recovery) = Store::open(disk.clone(), config).unwrap();
+        assert_eq!(recovery.lost.len(), 1, "{recovery:?}");
+        assert!(disk.quarantined() >= slices - 1, "{recovery:?}");
+        let next = recovery.last_index + 1;
+        store
+            .persist(&[one_batch(next, 0, 1, 100)], None, false)
+            .unwrap();
+        assert_eq!(offsets(&store, 0), [0]);
+    }
+}

@@ -55,7 +55,8 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let mut quarantined = Vec::new();
     let is_begun = |piece: &Piece| piece.damaged || !piece.is_empty();
     let begun = pieces.iter().any(is_begun) || checkpoint.is_some() || loaded.damaged > 0;
-    let unreadable = checkpoint.is_none() && loaded.damaged > 0;
+    let trimmed = may_be_trimmed(known, &pieces);
+    let unreadable = checkpoint.is_none() && (loaded.damaged > 0 || trimmed);
     if unreadable && !unknown::begins_at_first(&pieces) {
         let (moved, lost) = unknown::put_aside(&disk, &mut pieces, &mut unwanted);
         quarantined = moved;
@@ -88,6 +89,13 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         next_number,
     };
     Ok(recovering.finish(pieces))
+}
+
+/// Whether retention took the beginning of the log. It does so only behind a checkpoint, so one
+/// that is not there was lost; what damage took while there was none is just gone.
+fn may_be_trimmed(known: Option<Identity>, pieces: &[Piece]) -> bool {
+    let had_checkpoint = known.is_none_or(|identity| identity.had_checkpoint);
+    had_checkpoint && pieces.first().is_some_and(Piece::is_trimmed)
 }
 
 /// What an earlier process named last may only be in the cache. Where this fails upkeep does it

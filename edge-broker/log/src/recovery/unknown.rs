@@ -1,4 +1,4 @@
-//! Checkpoints that cannot be read, and entries that only they stood for.
+//! Checkpoints that cannot be read or are gone, and entries that only they stood for.
 //!
 //! Each is there twice and retention follows the second, so it takes two damaged files to come
 //! here. With the one before them a start goes on and names the entries between. With none, and a

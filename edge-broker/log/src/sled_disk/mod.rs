@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use rustix::fs::FlockOperation;
 
-use crate::{Disk, DiskError, StoreConfig};
+use crate::{Disk, DiskError, StoreConfig, patience};
 pub use raw::SledFile;
 pub use slice::SledSlice;
 
@@ -156,10 +156,8 @@ impl Disk for SledDisk {
 
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError> {
         let path = self.dir.join("slices");
-        let entries = fs::read_dir(&path).map_err(io_error("list", &path))?;
-        let name =
-            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-        let mut numbers: Vec<u64> = entries.filter_map(|e| name(e)?.parse().ok()).collect();
+        let names = patience::ask(self, || files::names(&path))?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -233,13 +231,10 @@ impl Disk for SledDisk {
 
     fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError> {
         let path = self.dir.join(folder);
-        let entries = fs::read_dir(&path).map_err(io_error("list", &path))?;
-        let name =
-            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-        let names = entries
-            .filter_map(name)
-            .filter(|name| !name.ends_with(files::TEMPORARY));
-        Ok(names.map(|name| format!("{folder}/{name}")).collect())
+        let names = patience::ask(self, || files::names(&path))?;
+        let names = names.into_iter();
+        let whole = names.filter(|name| !name.ends_with(files::TEMPORARY));
+        Ok(whole.map(|name| format!("{folder}/{name}")).collect())
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
