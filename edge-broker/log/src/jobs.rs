@@ -120,7 +120,7 @@ pub enum Outcome<D: Disk> {
 pub enum Kind {
     Prepare,
     Seal,
-    /// Removing and moving aside: here each slice has its own pause.
+    /// Removing, moving aside and copying what is damaged: here each slice has its own pause.
     GetRid,
     Rescue,
     Rewrite,

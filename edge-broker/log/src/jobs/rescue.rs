@@ -53,6 +53,8 @@ fn copy_readable<D: Disk>(
 ) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
     let scanned = match scan::scan(&shared.disk, source.number, shared.secret) {
         Err(DiskError::Io(_)) if shared.gives_up_reading(source.number) => Scanned::default(),
+        // Of what the slice held nothing is there any more.
+        Err(DiskError::Damaged(_)) => Scanned::default(),
         scanned => scanned?,
     };
     let mut is_back = scanned.has_values();

@@ -7,6 +7,7 @@
 //! that proves a new slice.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,8 @@ use rustix::fs::{Advice, Mode, OFlags};
 
 use super::files::folder_bytes;
 use super::io_error;
-use crate::value;
 use crate::{ClosedSlice, DiskError, Seen, Unreadable, VALUE_BYTES_MAX};
+use crate::{secret, value};
 
 const WINDOW_BYTES: usize = 1 << 20;
 const BLOCK_BYTES: usize = 4096;
@@ -27,12 +28,25 @@ pub struct SledFile {
 }
 
 impl SledFile {
-    /// Opens the file of the slice in a folder.
+    /// Opens the file of the slice in a folder. `Damaged` = it is gone, and the rest of the slice
+    /// is not: a disk that is not mounted has neither.
     pub fn open(slice: &Path) -> Result<SledFile, DiskError> {
         let path = slice.join("db");
-        let file = File::open(&path).map_err(io_error("open", &path))?;
-        Ok(SledFile { file, path })
+        match File::open(&path) {
+            Ok(file) => Ok(SledFile { file, path }),
+            Err(error) if error.kind() == ErrorKind::NotFound && has_others(slice) => {
+                Err(DiskError::Damaged(format!("{} is gone", path.display())))
+            }
+            Err(error) => Err(io_error("open", &path)(error)),
+        }
     }
+}
+
+/// Whether a folder has what else there is of a slice.
+fn has_others(slice: &Path) -> bool {
+    [secret::FILE, "conf"]
+        .iter()
+        .any(|name| slice.join(name).exists())
 }
 
 impl ClosedSlice for SledFile {
@@ -93,7 +107,7 @@ fn read_window(file: &File, window: &mut [u8], place: u64) -> std::io::Result<us
         match file.read_at(&mut window[len..], place + len as u64) {
             Ok(0) => break,
             Ok(some) => len += some,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }

@@ -492,3 +492,25 @@ fn a_frame_of_which_sled_finds_only_the_beginning_is_still_there() {
     maintain_until(&mut store, |store| store.upkeep.all_gone());
     assert_eq!(store.reader().entries(1, 5, usize::MAX), Ok(all));
 }
+
+/// It could never be copied, was tried for ever, and held up the rescue of all others.
+#[test]
+fn a_slice_whose_db_file_is_gone_is_lost_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = filled(dir.path());
+    maintain_until(&mut store, all_sealed);
+    let slice = store.usage().slices[1].clone();
+    fs::remove_file(dir.path().join(format!("slices/{}/db", slice.number))).unwrap();
+    let reader = store.reader();
+    let offset = slice.first_index as i64 - 1;
+    assert!(matches!(
+        reader.read(PARTITION, offset, 1),
+        Err(ReadError::Damaged(_))
+    ));
+    let aside = |store: &Store<SledDisk>| store.usage().quarantined == 1 && store.upkeep.all_gone();
+    let done = maintain_until(&mut store, aside);
+    let last = slice.last_index as i64 - 1;
+    assert_eq!(done.lost[0].partitions, [(PARTITION, offset, last)]);
+    let next = reader.read(PARTITION, offset, 1).unwrap();
+    assert_eq!(next[0].base_offset(), last + 1);
+}

@@ -69,9 +69,7 @@ impl<D: Disk> Store<D> {
 
     /// Copies a slice that is not to be trusted, or seals one that was filled.
     fn close_slice(&mut self, now_ms: u64) -> Option<Job> {
-        if self.upkeep.may(Kind::Rescue, now_ms)
-            && let Some(source) = self.untrusted()
-        {
+        if let Some(source) = self.untrusted(now_ms) {
             return Some(Job::Rescue {
                 source,
                 number: self.take_number(),
@@ -92,11 +90,14 @@ impl<D: Disk> Store<D> {
         used_percent >= PREPARE_AT_PERCENT || catalog.slices().any(|e| self.to_seal(e))
     }
 
-    /// A slice that is damaged or poisoned; it is not written from then on.
-    fn untrusted(&mut self) -> Option<Source> {
+    /// A slice that is damaged or poisoned; it is not written from then on. One that cannot be
+    /// copied for now holds up no other.
+    fn untrusted(&mut self, now_ms: u64) -> Option<Source> {
         let catalog = self.shared.catalog();
+        let may = |entry: &&SliceEntry| entry.copy_pause.is_over(now_ms);
         let number = catalog
             .slices()
+            .filter(may)
             .find(|entry| !entry.trusted() && !self.stands_for_gone(entry))?
             .number;
         let source = source(&catalog, number);
