@@ -54,6 +54,8 @@ pub trait Disk: Send + Sync + Sized + 'static {
     /// Makes all names durable: what an earlier process created, renamed or removed last may only
     /// be in the cache.
     fn sync_names(&self) -> Result<(), DiskError>;
+    /// Size of a plain file; 0 if there is none.
+    fn file_bytes(&self, name: &str) -> u64;
     /// Size of all files here, quarantine included.
     fn bytes_used(&self) -> u64;
     /// What the filesystem has left.

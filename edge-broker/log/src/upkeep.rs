@@ -165,7 +165,7 @@ impl<D: Disk> Store<D> {
     pub(crate) fn count_room(&mut self) {
         let used = self.shared.disk.bytes_used();
         self.room
-            .set_used(used.saturating_sub(self.room.ballast_bytes()));
+            .set_used(used.saturating_sub(self.room.ballast_file_bytes()));
     }
 }
 

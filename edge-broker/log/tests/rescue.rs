@@ -116,3 +116,25 @@ fn a_slice_that_fails_each_rewrite_is_rescued_in_the_end() {
     assert_eq!(done.lost.len(), 1, "{done:?}");
     assert!(!disk.slices().contains(&bad));
 }
+
+/// What the file takes was counted by the configuration, and none configured left it in place.
+#[test]
+fn a_ballast_counts_by_its_file_and_goes_when_none_is_configured() {
+    let config = |ballast_bytes| StoreConfig {
+        ballast_bytes,
+        ..small()
+    };
+    let disk = MemDisk::new(1);
+    let (store, _) = Store::open(disk.clone(), config(100 << 10)).unwrap();
+    let used = store.usage().bytes_used;
+    drop(store);
+    let disk = disk.restarted();
+    let (store, _) = Store::open(disk.clone(), config(1 << 10)).unwrap();
+    assert!(store.usage().ballast);
+    assert_eq!(store.usage().bytes_used, used, "without the ballast");
+    drop(store);
+    let disk = disk.restarted();
+    let (store, _) = Store::open(disk.clone(), config(0)).unwrap();
+    assert!(!store.usage().ballast);
+    assert!(edge_log::Disk::bytes_used(&disk) < 100 << 10);
+}

@@ -58,19 +58,20 @@ impl SledDisk {
         }
         let lock = lock(dir)?;
         files::remove_leftovers(dir);
-        files::sync_folder(dir)?;
         if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
             // The folder above may belong to somebody else; then its owner created ours.
             let _ = files::sync_folder(parent);
         }
-        Ok(SledDisk {
+        let disk = SledDisk {
             dir: dir.to_path_buf(),
             cache_bytes: config.cache_bytes,
             started: Instant::now(),
             _lock: lock,
             identity: files::InPlace::default(),
             io: files::DeviceCounter::new(),
-        })
+        };
+        patience::ask(&disk, || files::sync_folder(dir))?;
+        Ok(disk)
     }
 
     /// The data folder.
@@ -257,6 +258,10 @@ impl Disk for SledDisk {
             files::sync_folder(&self.slice_dir(number))?;
         }
         Ok(())
+    }
+
+    fn file_bytes(&self, name: &str) -> u64 {
+        fs::metadata(self.dir.join(name)).map_or(0, |meta| meta.len())
     }
 
     fn bytes_used(&self) -> u64 {

@@ -261,6 +261,15 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn file_bytes(&self, name: &str) -> u64 {
+        let contents = self.lock();
+        let content = contents
+            .files
+            .get(name)
+            .and_then(|file| file.current.as_ref());
+        content.map_or(0, |bytes| bytes.len() as u64)
+    }
+
     fn bytes_used(&self) -> u64 {
         self.lock().bytes_used()
     }
