@@ -51,9 +51,9 @@ pub trait Disk: Send + Sync + Sized + 'static {
     /// Creates a file that occupies so many bytes; after an error there is none.
     fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
-    /// Makes all names durable: what an earlier process created, renamed or removed last may only
-    /// be in the cache.
-    fn sync_names(&self) -> Result<(), DiskError>;
+    /// Makes names durable, those in the folders of these slices and in all others that belong to
+    /// no slice: what an earlier process created, renamed or removed last may only be in the cache.
+    fn sync_names(&self, slices: &[u64]) -> Result<(), DiskError>;
     /// Size of a plain file; 0 if there is none.
     fn file_bytes(&self, name: &str) -> u64;
     /// Size of all files here, quarantine included.

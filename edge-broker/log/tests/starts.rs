@@ -219,6 +219,27 @@ fn an_identity_file_that_cannot_be_read_for_a_moment_begins_no_incarnation() {
     assert_eq!(recovery.store_id, first.store_id);
 }
 
+/// Each sealed slice cost a start one sync, 10 ms on a card: eight seconds with 500 of them.
+#[test]
+fn a_start_syncs_no_folder_of_a_slice_that_was_sealed_before() {
+    let disk = MemDisk::new(3);
+    let (mut store, _) = open(&disk);
+    append(&mut store, 1..201, 8000);
+    maintain(&mut store, &disk);
+    let slices = store.usage().slices.len() as u64;
+    store.close();
+    let disk = disk.restarted();
+    let before = disk.stats().syncs;
+    let (mut store, _) = open(&disk);
+    let syncs = disk.stats().syncs - before;
+    assert!(
+        slices > 20 && syncs < 8,
+        "{syncs} syncs for {slices} slices"
+    );
+    maintain(&mut store, &disk);
+    assert!(disk.stats().syncs - before > slices, "upkeep does it");
+}
+
 /// It was taken for one that a crash left unfinished, and removed: acked records with it.
 #[test]
 fn a_copy_of_the_end_of_the_log_outlives_its_index() {

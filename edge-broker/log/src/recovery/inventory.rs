@@ -14,6 +14,8 @@ pub struct Inventory {
     /// The slices in write order.
     pub pieces: Vec<Piece>,
     pub unwanted: Unwanted,
+    /// Slices whose folders are not synced yet; `None` when no folder is.
+    pub unsynced: Option<Vec<u64>>,
     /// The first number that no slice has, not even one that is unwanted.
     pub next_number: u64,
 }
@@ -51,10 +53,13 @@ pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
     let mut inventory = Inventory {
         pieces: Vec::with_capacity(numbers.len()),
         unwanted: Unwanted::default(),
+        unsynced: None,
         next_number: numbers.last().map_or(1, |last| last + 1),
     };
     let found = numbers.iter().map(|number| piece(disk, secret, *number));
     let found: Vec<Piece> = found.collect();
+    // Before anything that they stand for goes.
+    inventory.unsynced = sync_names(disk, &found);
     let unfinished = found
         .iter()
         .filter(|piece| is_unfinished_copy(piece, &found));
@@ -71,6 +76,27 @@ pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
         .sort_by_key(|piece| (piece.order(), piece.number));
     drop_doubled(disk, &mut inventory);
     Ok(inventory)
+}
+
+/// What an earlier process named last may only be in the cache. A slice that was sealed long ago
+/// costs a sync, too, and there may be hundreds: those are left to upkeep, which drops nothing
+/// before. One that is not sealed, and a copy whose originals are still there, is synced now.
+/// Where this fails upkeep does it all later.
+fn sync_names<D: Disk>(disk: &D, found: &[Piece]) -> Option<Vec<u64>> {
+    let is_there = |number: &u64| found.iter().any(|piece| piece.number == *number);
+    let is_recent = |piece: &&Piece| match &piece.content {
+        Content::Sealed(summary) => summary.replaces.iter().any(is_there),
+        Content::Scanned { .. } => true,
+    };
+    let (recent, others): (Vec<&Piece>, Vec<&Piece>) = found.iter().partition(is_recent);
+    let recent: Vec<u64> = recent.iter().map(|piece| piece.number).collect();
+    match patience::ask(disk, || disk.sync_names(&recent)) {
+        Ok(()) => Some(others.iter().map(|piece| piece.number).collect()),
+        Err(error) => {
+            log::error!("folders are not synced: {error}");
+            None
+        }
+    }
 }
 
 /// A copy counts once its index is stored; until then what it copies is still there. What is no

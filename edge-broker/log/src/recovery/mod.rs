@@ -29,12 +29,11 @@ use crate::catalog::{self, Catalog};
 use crate::identity::{Found as FoundIdentity, Identity, IdentityFile};
 use crate::scan::Found;
 use crate::secret::Secret;
-use crate::store::{Start, Store};
-use crate::{Checkpoint, Disk, LostRange, OpenError, Recovery, StoreConfig, checkpoint, patience};
+use crate::store::{Names, Start, Store};
+use crate::{Checkpoint, Disk, LostRange, OpenError, Recovery, StoreConfig, checkpoint};
 
 /// Opens a store.
 pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery), OpenError> {
-    let names_synced = sync_names(&disk);
     let (mut identity, found) = IdentityFile::load(&disk)?;
     identity.renew();
     let loaded = checkpoint::load(&disk)?;
@@ -47,6 +46,7 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let Inventory {
         mut pieces,
         mut unwanted,
+        unsynced,
         next_number,
     } = inventory::take(&disk, secret)?;
     let checkpoint_index = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
@@ -84,7 +84,7 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         tail,
         highest: judged.highest,
         begun,
-        names_synced,
+        unsynced,
         unwanted,
         next_number,
     };
@@ -96,15 +96,6 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
 fn may_be_trimmed(known: Option<Identity>, pieces: &[Piece]) -> bool {
     let had_checkpoint = known.is_none_or(|identity| identity.had_checkpoint);
     had_checkpoint && pieces.first().is_some_and(Piece::is_trimmed)
-}
-
-/// What an earlier process named last may only be in the cache. Where this fails upkeep does it
-/// later, and drops nothing before: the checkpoint found could be gone after a power cut.
-fn sync_names<D: Disk>(disk: &D) -> bool {
-    let synced = patience::ask(disk, || disk.sync_names());
-    synced
-        .inspect_err(|error| log::error!("folders are not synced: {error}"))
-        .is_ok()
 }
 
 const SYNC_ATTEMPTS: usize = 3;
@@ -129,7 +120,7 @@ struct Recovering<D: Disk> {
     highest: u64,
     /// There was something here before.
     begun: bool,
-    names_synced: bool,
+    unsynced: Option<Vec<u64>>,
     unwanted: Unwanted,
     /// For the first slice that this life creates.
     next_number: u64,
@@ -148,6 +139,7 @@ impl<D: Disk> Recovering<D> {
         self.identity.write(&self.disk, identity);
         self.sync_identity();
         let mut recovery = self.report(slices, identity, previous_store_id, &built.catalog);
+        let built_numbers = built.catalog.slices().map(|entry| entry.number).collect();
         let start = Start {
             disk: self.disk,
             catalog: built.catalog,
@@ -159,7 +151,7 @@ impl<D: Disk> Recovering<D> {
             durable: identity.mark,
             checkpoint: self.checkpoint,
             covered_index: self.covered_index,
-            names_synced: self.names_synced,
+            names: Names::new(self.unsynced, built_numbers),
         };
         let mut store = Store::start(start, self.config);
         store.adopt_tail(self.tail, built.leftovers);

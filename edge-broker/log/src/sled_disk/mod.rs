@@ -250,14 +250,14 @@ impl Disk for SledDisk {
         files::allocate(&self.dir.join(name), bytes)
     }
 
-    fn sync_names(&self) -> Result<(), DiskError> {
+    fn sync_names(&self, slices: &[u64]) -> Result<(), DiskError> {
         for folder in ["checkpoint", "quarantine", "slices", ""] {
             files::sync_folder(&self.dir.join(folder))?;
         }
-        for number in self.slice_numbers()? {
-            files::sync_folder(&self.slice_dir(number))?;
-        }
-        Ok(())
+        let folders = slices.iter().map(|number| self.slice_dir(*number));
+        // One that is gone meanwhile has no names.
+        let mut folders = folders.filter(|folder| folder.exists());
+        folders.try_for_each(|folder| files::sync_folder(&folder))
     }
 
     fn file_bytes(&self, name: &str) -> u64 {

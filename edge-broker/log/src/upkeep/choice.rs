@@ -31,8 +31,9 @@ impl<D: Disk> Store<D> {
         {
             return Some(Job::CopyCheckpoint(checkpoint.clone()));
         }
-        if !self.names_synced && self.upkeep.may(Kind::SyncNames, now_ms) {
-            return Some(Job::SyncNames);
+        if !self.names.are_synced() && self.upkeep.may(Kind::SyncNames, now_ms) {
+            let slices = self.names.next();
+            return Some(Job::SyncNames { slices });
         }
         // The end of the log that waits to be copied lies in slices that do not list it: neither
         // sealed nor copied without it they could give it back.
@@ -40,7 +41,7 @@ impl<D: Disk> Store<D> {
         if settled && let Some(job) = self.close_slice(now_ms) {
             return Some(job);
         }
-        let may_drop = settled && self.names_synced;
+        let may_drop = settled && self.names.are_synced();
         if may_drop && self.upkeep.stale {
             self.upkeep.stale = false;
             self.drop_dead();

@@ -61,7 +61,7 @@ impl<D: Disk> Store<D> {
                     .take_if(|checkpoint| checkpoint.index <= index);
                 self.upkeep.stale = true;
             }
-            Outcome::NamesSynced => self.names_synced = true,
+            Outcome::NamesSynced { slices } => self.names.note(&slices),
             Outcome::Saved
             | Outcome::Checkpoint { .. }
             | Outcome::IdentitySynced { .. }
@@ -139,7 +139,7 @@ impl<D: Disk> Store<D> {
             | Job::Checkpoint(_)
             | Job::CopyCheckpoint(_)
             | Job::SyncIdentity
-            | Job::SyncNames
+            | Job::SyncNames { .. }
             | Job::SaveFile { .. } => {}
         }
         self.upkeep.failed(job.kind(), now_ms);
