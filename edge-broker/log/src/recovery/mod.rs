@@ -8,8 +8,10 @@
 //! ```
 //! Slices count in write order. A gap in the chain of writes is a torn tail when nobody can have
 //! been told that it was on the disk, otherwise a loss: then what is left of the slice is copied,
-//! the original goes to quarantine, and the store begins a new incarnation. Opening never refuses
-//! for damage. Called by `Store::open`; the store that comes of it writes what is not proven again.
+//! the original goes to quarantine, and the store begins a new incarnation. Of sealed slices the
+//! frames behind the checkpoint are read (`sealed`), since the replay would stop at one that is
+//! lost. Opening never refuses for damage. Called by `Store::open`; the store that comes of it
+//! writes what is not proven again.
 
 mod bounds;
 mod chain;
