@@ -12,6 +12,7 @@ use std::sync::Arc;
 use parts::{LiveBytes, Part, grow_part, start_of};
 pub use terms::join_terms;
 
+use crate::pause::Pause;
 use crate::slice_index::{FramePlace, SliceIndex, Summary, note_frame};
 use crate::{EntryKind, PartitionSpan, SliceInfo, TopicPartition};
 
@@ -33,6 +34,8 @@ pub struct SliceEntry {
     pub failed_reads: u32,
     /// So often the disk failed who copied it.
     pub failed_copies: u32,
+    /// Before the next try to copy it.
+    pub copy_pause: Pause,
 }
 
 /// A slice that failed its readers so often is copied, what can be read of it.
@@ -106,6 +109,7 @@ impl Catalog {
             damaged: false,
             failed_reads: 0,
             failed_copies: 0,
+            copy_pause: Pause::default(),
         };
         self.slices.insert(key, entry);
         for span in &spans {

@@ -8,13 +8,12 @@
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::value::NUMBER_MAX;
-use crate::{Checkpoint, Disk, DiskError};
+use crate::{Checkpoint, Disk, DiskError, patience};
 
 const FOLDER: &str = "checkpoint";
 const MAGIC: [u8; 8] = *b"edgeckp1";
 const HEAD_BYTES: usize = 8 + 8 + 8 + 8;
 const KEPT: usize = 3;
-const READ_ATTEMPTS: usize = 3;
 
 fn name(index: u64) -> String {
     format!("{FOLDER}/{index:020}")
@@ -100,10 +99,7 @@ pub fn load<D: Disk>(disk: &D) -> Result<Loaded, DiskError> {
 
 /// What cannot be read now may be a moment later, and much depends on it.
 fn read<D: Disk>(disk: &D, name: &str) -> Result<Option<Vec<u8>>, DiskError> {
-    let read = || disk.read_file(name, usize::MAX);
-    (1..READ_ATTEMPTS)
-        .find_map(|_| read().ok())
-        .map_or_else(read, Ok)
+    patience::ask(disk, || disk.read_file(name, usize::MAX))
 }
 
 impl Loaded {

@@ -8,7 +8,7 @@ use crate::scan::{Found, SliceHeader};
 use crate::secret::Secret;
 use crate::slice_index::{self, Places, SliceIndex, Summary};
 use crate::value;
-use crate::{Disk, DiskError, Slice};
+use crate::{Disk, DiskError, Slice, patience};
 
 /// What the copy is to be.
 #[derive(Clone, Debug)]
@@ -26,6 +26,22 @@ pub struct Plan {
     pub voids_from: u64,
     /// Later slices void it from this index on.
     pub void_from: u64,
+}
+
+impl Plan {
+    /// A copy that takes the place of one slice.
+    pub fn of(original: u64, summary: &Summary, number: u64) -> Plan {
+        Plan {
+            number,
+            store_id: summary.store_id,
+            continues: summary.continues,
+            covers: summary.last_sequence,
+            replaces: vec![original],
+            reduced: summary.reduced,
+            voids_from: summary.voids_from,
+            void_from: summary.void_from,
+        }
+    }
 }
 
 /// Writes the copy, synced and sealed, and returns its index too; `None` when there was no frame.
@@ -98,6 +114,7 @@ fn copy_file(number: u64) -> String {
 
 /// What a slice is a copy of; `None` when it is none.
 pub fn load_header<D: Disk>(disk: &D, secret: Secret, number: u64) -> Option<SliceHeader> {
-    let bytes = disk.read_file(&copy_file(number), usize::MAX).ok()??;
+    let read = || disk.read_file(&copy_file(number), usize::MAX);
+    let bytes = patience::ask(disk, read).ok()??;
     SliceHeader::decode(secret, bytes)
 }

@@ -51,9 +51,11 @@ pub trait Disk: Send + Sync + Sized + 'static {
     /// Creates a file that occupies so many bytes; after an error there is none.
     fn allocate_file(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
-    /// Makes all names durable: what an earlier process created, renamed or removed last may only
-    /// be in the cache.
-    fn sync_names(&self) -> Result<(), DiskError>;
+    /// Makes names durable, those in the folders of these slices and in all others that belong to
+    /// no slice: what an earlier process created, renamed or removed last may only be in the cache.
+    fn sync_names(&self, slices: &[u64]) -> Result<(), DiskError>;
+    /// Size of a plain file; 0 if there is none.
+    fn file_bytes(&self, name: &str) -> u64;
     /// Size of all files here, quarantine included.
     fn bytes_used(&self) -> u64;
     /// What the filesystem has left.
@@ -89,12 +91,9 @@ pub trait Slice: Send + Sync + 'static {
 pub trait ClosedSlice: Send + Sync + 'static {
     /// Shows every place where a value may begin, with what lies there: all of the value if one is
     /// there, perhaps with more behind it. `found` answers how many bytes of it are a value, 0 =
-    /// none; what is inside of a value is not shown. In any order, some values perhaps twice.
-    fn find_values(
-        &self,
-        unreadable: Unreadable,
-        found: &mut dyn FnMut(u64, &[u8]) -> usize,
-    ) -> Result<(), DiskError>;
+    /// none; what is inside of a value is not shown. In any order, some values perhaps twice. What
+    /// cannot be read is passed over, and answered for.
+    fn find_values(&self, found: &mut dyn FnMut(u64, &[u8]) -> usize) -> Result<Seen, DiskError>;
     /// So many bytes from a place on; fewer at the end.
     fn read_at(
         &self,
@@ -104,6 +103,16 @@ pub trait ClosedSlice: Send + Sync + 'static {
     ) -> Result<Vec<u8>, DiskError>;
     /// Size of the slice's files.
     fn bytes(&self) -> u64;
+}
+
+/// How much of a slice was seen when it was looked through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seen {
+    /// What was not found is not there.
+    #[default]
+    All,
+    /// Some of it could not be read: what was not found may be there.
+    Part,
 }
 
 /// What bytes are that the disk cannot read.

@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut};
 
 use crate::secret::{SECRET_BYTES, Secret};
 use crate::value::NUMBER_MAX;
-use crate::{Disk, DiskError, HardState};
+use crate::{Disk, DiskError, HardState, patience};
 
 const FILE: &str = "identity";
 const MAGIC: [u8; 8] = *b"edgelog1";
@@ -39,6 +39,8 @@ pub struct Identity {
     pub mark: Mark,
     /// Stopped in order.
     pub clean: bool,
+    /// A checkpoint was written: the log may have been trimmed since.
+    pub had_checkpoint: bool,
 }
 
 impl Identity {
@@ -57,7 +59,7 @@ impl Identity {
             self.mark.index,
             self.mark.term,
             u64::from(self.clean),
-            0,
+            u64::from(self.had_checkpoint),
         ] {
             to.put_u64_le(number);
         }
@@ -85,7 +87,7 @@ impl Identity {
         };
         let (sequence, index, term) = (rest.get_u64_le(), rest.get_u64_le(), rest.get_u64_le());
         let clean = rest.get_u64_le() == 1;
-        rest.advance(8);
+        let had_checkpoint = rest.get_u64_le() == 1;
         let mark = Mark {
             sequence,
             index,
@@ -100,6 +102,7 @@ impl Identity {
             hard_state,
             mark,
             clean,
+            had_checkpoint,
         };
         identity.is_possible().then_some((counter, identity))
     }
@@ -140,7 +143,9 @@ pub enum Found {
 impl IdentityFile {
     /// Reads the file.
     pub fn load<D: Disk>(disk: &D) -> Result<(IdentityFile, Found), DiskError> {
-        let bytes = match disk.read_file(FILE, 2 * SLOT_BYTES) {
+        // Taken for gone it costs an incarnation.
+        let read = patience::ask(disk, || disk.read_file(FILE, 2 * SLOT_BYTES));
+        let bytes = match read {
             Ok(None) => return Ok((IdentityFile::new(0, true), Found::Missing)),
             Ok(Some(bytes)) => bytes,
             Err(_) => return Ok((IdentityFile::new(0, true), Found::Damaged)),

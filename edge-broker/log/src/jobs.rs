@@ -57,8 +57,8 @@ pub enum Job {
     CopyCheckpoint(Checkpoint),
     /// Makes what was written to the identity file durable.
     SyncIdentity,
-    /// Makes the names durable that an earlier process gave.
-    SyncNames,
+    /// Makes names durable that an earlier process gave.
+    SyncNames { slices: Vec<u64> },
 }
 
 /// A slice to copy, as the catalog knows it.
@@ -108,7 +108,9 @@ pub enum Outcome<D: Disk> {
     CheckpointCopied {
         index: u64,
     },
-    NamesSynced,
+    NamesSynced {
+        slices: Vec<u64>,
+    },
     Failed {
         job: Job,
         error: DiskError,
@@ -120,7 +122,7 @@ pub enum Outcome<D: Disk> {
 pub enum Kind {
     Prepare,
     Seal,
-    /// Removing and moving aside: here each slice has its own pause.
+    /// Removing, moving aside and copying what is damaged: here each slice has its own pause.
     GetRid,
     Rescue,
     Rewrite,
@@ -144,7 +146,7 @@ impl Job {
             Job::Compact(_) | Job::SaveFile { .. } => Kind::Compact,
             Job::Checkpoint(_) | Job::CopyCheckpoint(_) => Kind::Checkpoint,
             Job::SyncIdentity => Kind::SyncIdentity,
-            Job::SyncNames => Kind::SyncNames,
+            Job::SyncNames { .. } => Kind::SyncNames,
         }
     }
 
@@ -162,7 +164,7 @@ impl Job {
             Job::Checkpoint(_) => "writing a checkpoint".into(),
             Job::CopyCheckpoint(_) => "writing a checkpoint a second time".into(),
             Job::SyncIdentity => "syncing the identity file".into(),
-            Job::SyncNames => "syncing the folders".into(),
+            Job::SyncNames { .. } => "syncing the folders".into(),
         }
     }
 }
@@ -206,7 +208,11 @@ pub fn run<D: Disk>(shared: &Shared<D>, job: Job) -> Outcome<D> {
             copied.map(|()| Outcome::CheckpointCopied { index })
         }
         Job::SyncIdentity => Ok(sync_identity(shared)),
-        Job::SyncNames => shared.disk.sync_names().map(|()| Outcome::NamesSynced),
+        Job::SyncNames { slices } => {
+            let synced = shared.disk.sync_names(slices);
+            let slices = slices.clone();
+            synced.map(|()| Outcome::NamesSynced { slices })
+        }
     };
     done.unwrap_or_else(|error| Outcome::Failed { job, error })
 }

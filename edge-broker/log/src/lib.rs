@@ -23,7 +23,9 @@ mod error;
 mod frame;
 mod identity;
 mod jobs;
+mod loss;
 mod opened;
+mod patience;
 mod pause;
 mod pool;
 mod reader;
@@ -43,7 +45,7 @@ mod value;
 
 pub use compaction::CompactTo;
 pub use config::StoreConfig;
-pub use disk::{ClosedSlice, Disk, Slice, Unreadable, VALUE_BYTES_MAX};
+pub use disk::{ClosedSlice, Disk, Seen, Slice, Unreadable, VALUE_BYTES_MAX};
 pub use entry::{Checkpoint, Entry, EntryKind, HardState, TopicId, TopicPartition};
 pub use error::{DiskError, FrameError, OpenError, PersistError, ReadError};
 pub use frame::{

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::secret::Secret;
 use crate::slice_index::SliceIndex;
 use crate::value::{self, Value, Values};
-use crate::{ClosedSlice, Disk, DiskError, Slice, Unreadable};
+use crate::{ClosedSlice, Disk, DiskError, Seen, Slice, Unreadable};
 
 /// A slice to read from.
 pub enum Opened<D: Disk> {
@@ -96,6 +96,22 @@ impl<D: Disk> Closed<D> {
         *known = Some(Arc::clone(&found));
         Ok(found)
     }
+
+    /// Where a value lies that no index has. One that is not found while some of the slice could
+    /// not be read is perhaps there: whoever asks again has it looked for again.
+    fn search(&self, sequence: u64, part: u32) -> Result<Option<(u64, usize)>, DiskError> {
+        let found = self.look_through()?;
+        let place = found.place(sequence, part);
+        if place.is_none() && found.seen == Seen::Part {
+            let mut known = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            known.take_if(|known| Arc::ptr_eq(known, &found));
+            return Err(DiskError::Io(format!(
+                "some of slice {} cannot be read, perhaps write {sequence}",
+                self.number
+            )));
+        }
+        Ok(place)
+    }
 }
 
 impl<D: Disk> Values for Closed<D> {
@@ -113,8 +129,7 @@ impl<D: Disk> Values for Closed<D> {
             Some(Err(DiskError::Damaged(_))) | None => {}
             Some(Err(error)) => return Err(error),
         }
-        let place = self.look_through()?.place(sequence, part);
-        place.map(read).transpose()
+        self.search(sequence, part)?.map(read).transpose()
     }
 
     fn bytes(&self) -> u64 {
@@ -124,7 +139,10 @@ impl<D: Disk> Values for Closed<D> {
 
 /// Where each whole value of a slice lies, sorted by write and part.
 #[derive(Debug, Default)]
-struct Found(Vec<Place>);
+struct Found {
+    places: Vec<Place>,
+    seen: Seen,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -141,11 +159,10 @@ impl Place {
 }
 
 impl Found {
-    /// Looks a slice through. An error of the disk is one: a value that cannot be read now is not
-    /// a value that is gone.
+    /// Looks a slice through, as far as it can be read.
     fn find(slice: &impl ClosedSlice, secret: Secret) -> Result<Found, DiskError> {
         let mut places = Vec::new();
-        slice.find_values(Unreadable::IsError, &mut |at, bytes| {
+        let seen = slice.find_values(&mut |at, bytes| {
             let Some(head) = value::check_prefix(secret, bytes) else {
                 return 0;
             };
@@ -161,13 +178,15 @@ impl Found {
         // sled wrote some more than once; one is enough.
         places.dedup_by_key(|place| place.key());
         places.shrink_to_fit();
-        Ok(Found(places))
+        Ok(Found { places, seen })
     }
 
     /// Where a value lies, and how long it is.
     fn place(&self, sequence: u64, part: u32) -> Option<(u64, usize)> {
-        let found = self.0.binary_search_by_key(&(sequence, part), Place::key);
-        let place = &self.0[found.ok()?];
+        let found = self
+            .places
+            .binary_search_by_key(&(sequence, part), Place::key);
+        let place = &self.places[found.ok()?];
         Some((place.at, usize::from(place.len)))
     }
 }

@@ -19,7 +19,8 @@ pub struct Room {
     reserve_bytes: u64,
     free_bytes_min: u64,
     ballast_bytes: u64,
-    has_ballast: bool,
+    /// What the file takes; 0 = there is none.
+    ballast_file_bytes: u64,
     /// It could not be taken though there was room.
     ballast_pause: Pause,
     used_bytes: u64,
@@ -36,21 +37,32 @@ impl Room {
             reserve_bytes: (2 * config.slice_bytes).min(config.bytes_max / 4),
             free_bytes_min: config.free_bytes_min,
             ballast_bytes: config.ballast_bytes,
-            has_ballast: matches!(disk.read_file(BALLAST, 1), Ok(Some(_))),
+            ballast_file_bytes: disk.file_bytes(BALLAST),
             ballast_pause: Pause::default(),
             used_bytes: 0,
             free_bytes: 0,
             full: false,
         };
+        if room.ballast_bytes == 0 && room.has_ballast() {
+            room.drop_ballast(disk);
+        }
         room.look(disk);
         room
+    }
+
+    /// No ballast is configured any more.
+    fn drop_ballast<D: Disk>(&mut self, disk: &D) {
+        match disk.remove_file(BALLAST) {
+            Ok(()) => self.ballast_file_bytes = 0,
+            Err(error) => log::warn!("the old ballast is not removed yet: {error}"),
+        }
     }
 
     /// Asks the filesystem; takes the ballast back when there is room for it twice.
     pub fn look<D: Disk>(&mut self, disk: &D) {
         self.free_bytes = disk.free_bytes();
         let spare = self.free_bytes.saturating_sub(self.free_bytes_min);
-        if self.ballast_bytes > 0 && !self.has_ballast && spare > 2 * self.ballast_bytes {
+        if self.ballast_bytes > 0 && !self.has_ballast() && spare > 2 * self.ballast_bytes {
             self.take_ballast(disk);
         }
         if self.full && spare > 2 * self.ballast_bytes {
@@ -65,7 +77,7 @@ impl Room {
         }
         match disk.allocate_file(BALLAST, self.ballast_bytes) {
             Ok(()) => {
-                self.has_ballast = true;
+                self.ballast_file_bytes = self.ballast_bytes;
                 self.ballast_pause.worked();
             }
             Err(error) => {
@@ -94,12 +106,12 @@ impl Room {
     /// Gives the ballast up, so that opening, checkpoints and retention can work.
     pub fn give_up_ballast<D: Disk>(&mut self, disk: &D) {
         self.note_full();
-        if self.has_ballast && disk.remove_file(BALLAST).is_ok() {
+        if self.has_ballast() && disk.remove_file(BALLAST).is_ok() {
             log::warn!(
                 "filesystem is full, gave up {} bytes of ballast",
-                self.ballast_bytes
+                self.ballast_file_bytes
             );
-            self.has_ballast = false;
+            self.ballast_file_bytes = 0;
         }
     }
 
@@ -136,16 +148,12 @@ impl Room {
 
     /// The ballast is in place.
     pub fn has_ballast(&self) -> bool {
-        self.has_ballast
+        self.ballast_file_bytes > 0
     }
 
     /// Bytes the ballast takes now.
-    pub fn ballast_bytes(&self) -> u64 {
-        if self.has_ballast {
-            self.ballast_bytes
-        } else {
-            0
-        }
+    pub fn ballast_file_bytes(&self) -> u64 {
+        self.ballast_file_bytes
     }
 }
 

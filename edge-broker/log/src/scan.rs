@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::identity::Mark;
 use crate::secret::Secret;
 use crate::slice_index::FramePlace;
-use crate::value::{self, Envelope, NUMBER_MAX, Stored, Value, Values};
-use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable, VALUE_BYTES_MAX, copy};
+use crate::value::{self, Envelope, FLAG_REDUCED, NUMBER_MAX, Stored, Value, Values};
+use crate::{
+    ClosedSlice, Disk, DiskError, Entry, Seen, Unreadable, VALUE_BYTES_MAX, copy, patience,
+};
 
 /// What every slice begins with, under write sequence 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,15 +145,40 @@ pub struct Scanned {
     pub last_sequence: u64,
     /// Something that looks like a value is none of this store.
     pub foreign: bool,
+    /// Whether what is not here is not there.
+    pub seen: Seen,
+    /// The header stands beside it, too.
+    is_copy: bool,
     secret: Secret,
     /// Where each whole value lies.
     places: BTreeMap<(u64, u32), u64>,
 }
 
 impl Scanned {
+    /// A slice of which nothing can be read.
+    pub fn unreadable() -> Scanned {
+        Scanned {
+            seen: Seen::Part,
+            ..Scanned::default()
+        }
+    }
+
     /// Nothing in it can count.
     pub fn is_empty(&self) -> bool {
         self.header.is_none() && self.frames.is_empty() && self.last_sequence == 0
+    }
+
+    /// The slices it is a copy of, none for the end of the log; `None` when it is no copy.
+    pub fn copy_of(&self) -> Option<&[u64]> {
+        let header = self.header.as_ref().filter(|_| self.is_copy);
+        header.map(|header| &header.replaces[..])
+    }
+
+    /// Dead batches were left out of it: it holds no raft entries any more.
+    pub fn is_reduced(&self) -> bool {
+        let by_header = self.header.as_ref().is_some_and(|header| header.reduced);
+        let is_reduced = |frame: &Meta| frame.envelope.flags & FLAG_REDUCED != 0;
+        by_header || self.frames.iter().any(is_reduced)
     }
 
     /// Something of it could be read.
@@ -174,6 +201,24 @@ impl Scanned {
         head.value_bytes()
     }
 
+    /// Joins the values to frames; those of another writer do not count.
+    fn find_frames<C: ClosedSlice>(&mut self, slice: &C, number: u64, writer: Option<u64>) {
+        let firsts = self.places.keys();
+        let firsts = firsts.filter(|(sequence, part)| *sequence > 0 && *part == 0);
+        let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();
+        for sequence in sequences {
+            match self.read_from(slice, sequence) {
+                Ok(found) if writer.is_some_and(|id| id != found.envelope.store_id) => {
+                    log::warn!("slice {number} holds a write of another store: {sequence}");
+                }
+                Ok(found) => self.frames.push(found.meta()),
+                // Torn, or given up before it was whole.
+                Err(DiskError::Damaged(_)) => {}
+                Err(_) => self.seen = Seen::Part,
+            }
+        }
+    }
+
     /// Reads a frame again.
     pub fn read<D: Disk>(&self, disk: &D, number: u64, sequence: u64) -> Result<Found, DiskError> {
         self.read_from(&disk.read_slice(number)?, sequence)
@@ -183,6 +228,16 @@ impl Scanned {
         let stored = value::read_frame(&self.salvage(slice), sequence)?;
         let gone = || DiskError::Damaged(format!("write {sequence} is gone"));
         Ok(Found::new(sequence, stored.ok_or_else(gone)?))
+    }
+
+    /// The same where much depends on it: what cannot be read now may be a moment later.
+    pub fn read_patiently<D: Disk>(
+        &self,
+        disk: &D,
+        number: u64,
+        sequence: u64,
+    ) -> Result<Found, DiskError> {
+        patience::ask(disk, || self.read(disk, number, sequence))
     }
 
     /// The frames of these writes, which are in order.
@@ -235,7 +290,14 @@ impl<C: ClosedSlice> Values for Salvage<'_, C> {
         let read = self
             .slice
             .read_at(Unreadable::IsZero, *place, VALUE_BYTES_MAX)?;
-        value::check(self.secret, read, sequence, part).map(Some)
+        let value = value::check(self.secret, read, sequence, part);
+        // It was whole a moment ago.
+        let gone = |_| {
+            DiskError::Io(format!(
+                "write {sequence} part {part} can no longer be read"
+            ))
+        };
+        value.map(Some).map_err(gone)
     }
 
     fn bytes(&self) -> u64 {
@@ -243,20 +305,34 @@ impl<C: ClosedSlice> Values for Salvage<'_, C> {
     }
 }
 
-/// Looks a slice through.
+/// Looks a slice through; what cannot be read at first is tried again.
+pub fn scan_patiently<D: Disk>(
+    disk: &D,
+    number: u64,
+    secret: Secret,
+) -> Result<Scanned, DiskError> {
+    let look = || scan(disk, number, secret);
+    let is_good = |looked: &Result<Scanned, DiskError>| {
+        let looked = looked.as_ref();
+        looked.is_ok_and(|scanned| scanned.seen == Seen::All)
+    };
+    patience::ask_until(disk, look, is_good)
+}
+
+/// Looks a slice through, as far as it can be read.
 pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, DiskError> {
     let slice = disk.read_slice(number)?;
     let mut scanned = Scanned {
         secret,
         ..Scanned::default()
     };
-    slice.find_values(Unreadable::IsZero, &mut |place, bytes| {
-        scanned.find(secret, place, bytes)
-    })?;
+    scanned.seen = slice.find_values(&mut |place, bytes| scanned.find(secret, place, bytes))?;
     let own = match scanned.salvage(&slice).get(0, 0) {
         Ok(value) => value.as_ref().and_then(SliceHeader::of),
-        Err(DiskError::Damaged(_)) => None,
-        Err(error) => return Err(error),
+        Err(_) => {
+            scanned.seen = Seen::Part;
+            None
+        }
     };
     let copied = copy::load_header(disk, secret, number);
     // A copy may hold what several incarnations of the store wrote.
@@ -264,21 +340,8 @@ pub fn scan<D: Disk>(disk: &D, number: u64, secret: Secret) -> Result<Scanned, D
         Some(_) => None,
         None => own.as_ref().map(|header| header.store_id),
     };
+    scanned.is_copy = copied.is_some();
     scanned.header = copied.or(own);
-    let firsts = scanned
-        .places
-        .keys()
-        .filter(|(sequence, part)| *sequence > 0 && *part == 0);
-    let sequences: Vec<u64> = firsts.map(|(sequence, _)| *sequence).collect();
-    for sequence in sequences {
-        match scanned.read_from(&slice, sequence) {
-            Ok(found) if writer.is_some_and(|id| id != found.envelope.store_id) => {
-                log::warn!("slice {number} holds a write of another store: {sequence}");
-            }
-            Ok(found) => scanned.frames.push(found.meta()),
-            Err(DiskError::Damaged(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    scanned.find_frames(&slice, number, writer);
     Ok(scanned)
 }

@@ -19,7 +19,7 @@ use crate::pool::Pool;
 use crate::scan;
 use crate::secret::Secret;
 use crate::slice_index::{self, Places, SliceIndex};
-use crate::{ClosedSlice, Disk, DiskError, Entry, Unreadable};
+use crate::{Disk, DiskError, Entry, Seen};
 
 /// What the disk cannot read for so many tries, about ten minutes, counts as lost.
 const FAILED_COPIES_MAX: u32 = 15;
@@ -176,9 +176,13 @@ impl<D: Disk> Shared<D> {
 
     fn rebuild_index(&self, number: u64) -> Result<SliceIndex, DiskError> {
         log::warn!("index of slice {number} is missing or damaged, rebuilding it");
-        // The scan takes what cannot be read for nothing: readers would pass it without a word.
-        self.look_through(number)?;
         let scanned = scan::scan(&self.disk, number, self.secret)?;
+        if scanned.seen == Seen::Part {
+            // Readers would pass what cannot be read without a word.
+            return Err(DiskError::Io(format!(
+                "some of slice {number} cannot be read"
+            )));
+        }
         let last = self
             .catalog()
             .get(number)
@@ -192,12 +196,6 @@ impl<D: Disk> Shared<D> {
             scanned.place(sequence, part)
         });
         Ok(index)
-    }
-
-    /// Whether the disk can read all of a slice, whatever is in it.
-    pub fn look_through(&self, number: u64) -> Result<(), DiskError> {
-        let slice = self.disk.read_slice(number)?;
-        slice.find_values(Unreadable::IsError, &mut |_, _| 0)
     }
 
     /// Notes that a slice failed who read it: in the end what can be read of it is copied.

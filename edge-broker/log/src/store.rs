@@ -8,6 +8,7 @@
 //! ```
 
 mod append;
+mod names;
 mod newest;
 mod tail;
 
@@ -26,6 +27,7 @@ use crate::{
     Checkpoint, CompactTo, Disk, DiskError, Maintained, OpenError, PersistError, Reader, Recovery,
     StoreConfig, TopicPartition, Usage, checkpoint, recovery,
 };
+pub(crate) use names::Names;
 pub(crate) use newest::{Active, poison_file};
 pub(crate) use tail::Leftover;
 
@@ -48,8 +50,8 @@ pub struct Store<D: Disk> {
     /// The newest checkpoint, until its second file is on the disk: should the first turn out to be
     /// damaged, nobody else has it.
     pub(crate) uncovered: Option<Checkpoint>,
-    /// What an earlier process named last is durable, the checkpoint among it.
-    pub(crate) names_synced: bool,
+    /// What an earlier process named last, until all of it is durable.
+    pub(crate) names: Names,
     pub(crate) starts: Option<Arc<BTreeMap<TopicPartition, i64>>>,
     pub(crate) stats: Stats,
     pub(crate) room: Room,
@@ -78,7 +80,7 @@ pub(crate) struct Start<D: Disk> {
     pub durable: Mark,
     pub checkpoint: Option<Checkpoint>,
     pub covered_index: u64,
-    pub names_synced: bool,
+    pub names: Names,
 }
 
 impl<D: Disk> Store<D> {
@@ -120,7 +122,7 @@ impl<D: Disk> Store<D> {
             checkpoint_index: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index),
             covered_index,
             uncovered: checkpoint.filter(|checkpoint| checkpoint.index > covered_index),
-            names_synced: start.names_synced,
+            names: start.names,
             starts: None,
             stats: Stats::default(),
             room,
@@ -164,6 +166,7 @@ impl<D: Disk> Store<D> {
         // Appends go on meanwhile, so their pause is left alone.
         let bytes = saved.map_err(|error| self.told(&error, CHECKPOINT_RETRY_MS))?;
         let index = checkpoint.index;
+        self.note_had_checkpoint();
         if index >= self.checkpoint_index {
             self.checkpoint_index = index;
             self.uncovered = Some(checkpoint).filter(|_| index > self.covered_index);
@@ -177,6 +180,18 @@ impl<D: Disk> Store<D> {
             catalog.last_index = index;
         }
         Ok(())
+    }
+
+    fn note_had_checkpoint(&mut self) {
+        let identity = self.identity.current();
+        if !identity.had_checkpoint {
+            let had_checkpoint = true;
+            let identity = Identity {
+                had_checkpoint,
+                ..identity
+            };
+            self.identity.write(&self.shared.disk, identity);
+        }
     }
 
     /// A bounded piece of the work that is not on the append path: the next slice ahead of need,

@@ -7,8 +7,8 @@
 //! ```
 //! One job at a time. Beside the real disk a thread does it, so that an append never waits for a
 //! slice being sealed; on the twin it is done in line, so that a seed tells everything. What fails
-//! is tried again after a pause of its own: a slice that cannot be removed or sealed for now holds
-//! up no other work.
+//! is tried again after a pause of its own: a slice that cannot be removed, sealed or copied for
+//! now holds up no other work.
 
 mod choice;
 mod gone;
@@ -165,7 +165,7 @@ impl<D: Disk> Store<D> {
     pub(crate) fn count_room(&mut self) {
         let used = self.shared.disk.bytes_used();
         self.room
-            .set_used(used.saturating_sub(self.room.ballast_bytes()));
+            .set_used(used.saturating_sub(self.room.ballast_file_bytes()));
     }
 }
 

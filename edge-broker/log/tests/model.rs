@@ -226,6 +226,8 @@ fn damage_checkpoint(disk: &MemDisk, skip: bool) -> bool {
 fn run(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut disk = MemDisk::new(seed);
+    // Another one, so that old seeds keep their stories.
+    let mut moments = fastrand::Rng::with_seed(!seed);
     let config = config(&mut rng);
     let mut model = Model::new();
     let mut term = 1;
@@ -236,7 +238,13 @@ fn run(seed: u64) {
             disk.crash_after(rng.u64(..200));
         }
         let failed = disk.stats().syncs_failed;
-        if let Ok((mut store, recovery)) = Store::open(disk.clone(), config.clone()) {
+        if moments.u8(..4) == 0 {
+            // What cannot be read for a moment costs nothing.
+            disk.fail_reads(moments.u32(..60), 2);
+        }
+        let opened = Store::open(disk.clone(), config.clone());
+        disk.fail_reads(0, 0);
+        if let Ok((mut store, recovery)) = opened {
             if disk.is_crashed() {
                 // Down in the middle of opening.
             } else {

@@ -525,3 +525,52 @@ fn who_watches_commits_hears_of_changed_settings() {
         site.stop().await;
     });
 }
+
+/// One bad frame behind the checkpoint, in a slice that was closed: once the gateway refused each
+/// start, since the replay came before the salvage.
+#[test]
+fn a_bad_frame_behind_the_checkpoint_is_told_and_the_gateway_starts() {
+    smol::block_on(async {
+        let disk = MemDisk::new(1);
+        let mut config = config();
+        config.store.slice_bytes = 64 << 10;
+        config.store.raft_window_bytes = 64 << 10;
+        let (site, first) = Site::open_on(disk.clone(), config.clone()).unwrap();
+        let tp = topic(&site, "a").await.partition(0);
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..30 {
+            let text: String = (0..5000).map(|_| rng.alphanumeric()).collect();
+            append(&site, tp, &[&text]).await;
+        }
+        let number = disk.slices()[1];
+        let index = format!("slices/{number}/index");
+        while disk.read_file(&index, 1).unwrap().is_none() {
+            smol::Timer::after(std::time::Duration::from_millis(10)).await;
+        }
+        // Killed: no checkpoint is written.
+        let disk = disk.restarted();
+        drop(site);
+        assert!(disk.spoil_value(number, 6, 0));
+
+        let (site, report) = Site::open_on(disk, config).unwrap();
+        assert_eq!(
+            (report.lost.len(), report.quarantined.len()),
+            (1, 1),
+            "{report:?}"
+        );
+        assert_ne!(report.store_id, first.store_id);
+        let tp = topic(&site, "a").await.partition(0);
+        assert_eq!(texts(&site, tp, 0).await.len(), 29);
+        // No offset is given twice.
+        assert!(append(&site, tp, &["more"]).await[0] >= 1 << 32);
+        let status = site.status().await;
+        let alarmed = status
+            .alarms
+            .iter()
+            .any(|alarm| alarm.code == "storage.quarantined");
+        assert!(alarmed, "{:?}", status.alarms);
+        let lost: u64 = status.ledger.iter().map(|entry| entry.count).sum();
+        assert!(lost > 0, "{:?}", status.ledger);
+        site.stop().await;
+    });
+}

@@ -84,6 +84,22 @@ fn what_was_synced_elsewhere_survives_any_tear_of_what_came_meanwhile() {
     }
 }
 
+/// Its place in the slot was unused before: stores from then have none until they start once.
+#[test]
+fn that_there_was_a_checkpoint_is_remembered() {
+    let disk = MemDisk::new(1);
+    let (mut file, _) = IdentityFile::load(&disk).unwrap();
+    for had_checkpoint in [false, true] {
+        let identity = Identity {
+            had_checkpoint,
+            ..numbered(1)
+        };
+        file.write(&disk, identity);
+        file.sync(&disk).unwrap();
+        assert_eq!(loaded(&disk).had_checkpoint, had_checkpoint);
+    }
+}
+
 #[test]
 fn a_failed_sync_gives_the_file_up_for_a_new_one() {
     for seed in 0..50 {

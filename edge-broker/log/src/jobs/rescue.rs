@@ -1,15 +1,15 @@
 //! Copies what can be read of a slice that is not to be trusted, and says what cannot.
 //!
-//! With an index the loss is told frame by frame; without one, by the offsets that the slice is
-//! known to span. Getting rid of the original is left to `upkeep`, once this is done. A slice that
-//! is damaged when the store is opened is salvaged by `recovery`.
+//! Getting rid of the original is left to `upkeep`, once this is done. A slice that is damaged when
+//! the store is opened is salvaged by `recovery`.
 
 use super::{Outcome, Source, read_frame};
 use crate::copy::{self, Plan};
+use crate::loss::{lost_frames, lost_offsets};
 use crate::scan::{self, Scanned};
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex, Summary};
-use crate::{Disk, DiskError, LostRange, TopicPartition};
+use crate::{Disk, DiskError, Seen};
 
 /// Copies everything that can be read of a slice, frame by frame. What its index names and nobody
 /// finds is lost, exactly.
@@ -22,21 +22,16 @@ pub fn rescue<D: Disk>(
         Some(live) => Some(SliceIndex::clone(live)),
         None => slice_index::load(&shared.disk, source.number),
     };
-    let plan = Plan {
-        number,
-        store_id: source.summary.store_id,
-        continues: source.summary.continues,
-        covers: source.summary.last_sequence,
-        replaces: vec![source.number],
-        reduced: source.summary.reduced,
-        voids_from: source.summary.voids_from,
-        void_from: source.summary.void_from,
-    };
+    let plan = Plan::of(source.number, &source.summary, number);
     let copied = copy_readable(shared, source, known.as_ref(), &plan)?;
     let found = copied.as_ref().map(|(_, index)| index);
     let lost = match &known {
-        Some(known) => lost_frames(source.number, known, found),
-        None => lost_offsets(source, found),
+        Some(known) => lost_frames(source.number, known, |frame| {
+            let copied = found.map_or(&[][..], |found| &found.frames);
+            let is_copied = copied.binary_search_by_key(&frame.sequence, |copy| copy.sequence);
+            is_copied.is_err()
+        }),
+        None => lost_offsets(source.number, &source.summary, found),
     };
     let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
     Ok(Outcome::Rescued {
@@ -58,15 +53,17 @@ fn copy_readable<D: Disk>(
 ) -> Result<Option<(Summary, SliceIndex)>, DiskError> {
     let scanned = match scan::scan(&shared.disk, source.number, shared.secret) {
         Err(DiskError::Io(_)) if shared.gives_up_reading(source.number) => Scanned::default(),
+        // Of what the slice held nothing is there any more.
+        Err(DiskError::Damaged(_)) => Scanned::default(),
         scanned => scanned?,
     };
     let mut is_back = scanned.has_values();
     if known.is_none()
-        && let Err(error) = shared.look_through(source.number)
+        && scanned.seen == Seen::Part
         && !(is_back && shared.gives_up_reading(source.number))
     {
         // What was not found may only be unreadable, and nobody knows what it is.
-        return Err(error);
+        return Err(DiskError::Io("some of it cannot be read".into()));
     }
     let mut failed = None;
     let read = |sequence: u64| {
@@ -110,76 +107,5 @@ fn wanted(source: &Source, known: Option<&SliceIndex>, scanned: &Scanned) -> Vec
             let counting = scanned.counting_to(source.summary.last_sequence);
             counting.iter().map(|frame| frame.sequence).collect()
         }
-    }
-}
-
-fn lost_frames(number: u64, known: &SliceIndex, found: Option<&SliceIndex>) -> Option<LostRange> {
-    let found = found.map_or(&[][..], |found| &found.frames);
-    let is_found = |sequence| {
-        found
-            .binary_search_by_key(&sequence, |f| f.sequence)
-            .is_ok()
-    };
-    let gone: Vec<bool> = known
-        .frames
-        .iter()
-        .map(|frame| !is_found(frame.sequence))
-        .collect();
-    let lost = known.frames.iter().zip(&gone).filter(|(_, gone)| **gone);
-    let indexes: Vec<u64> = lost.map(|(frame, _)| frame.index).collect();
-    let mut partitions = Vec::new();
-    for (partition, batches) in &known.partitions {
-        let lost = batches.iter().filter(|batch| gone[batch.frame as usize]);
-        for batch in lost {
-            let last = batch.next_offset() - 1;
-            join(&mut partitions, *partition, batch.base_offset, last);
-        }
-    }
-    Some(LostRange {
-        first_index: *indexes.first()?,
-        last_index: *indexes.last()?,
-        partitions,
-        cause: format!("{} damaged frames in slice {number}", indexes.len()),
-    })
-}
-
-/// Without an index: the offsets that the slice is known to span and nobody finds.
-fn lost_offsets(source: &Source, found: Option<&SliceIndex>) -> Option<LostRange> {
-    let mut partitions = Vec::new();
-    for span in &source.summary.partitions {
-        let batches = found
-            .and_then(|found| found.partitions.get(&span.partition))
-            .map_or(&[][..], Vec::as_slice);
-        let mut next = span.first_offset;
-        for batch in batches {
-            if batch.base_offset > next {
-                join(&mut partitions, span.partition, next, batch.base_offset - 1);
-            }
-            next = batch.next_offset();
-        }
-        if next < span.next_offset {
-            join(&mut partitions, span.partition, next, span.next_offset - 1);
-        }
-    }
-    (!partitions.is_empty()).then(|| LostRange {
-        first_index: source.summary.first_index,
-        last_index: source.summary.last_index,
-        partitions,
-        cause: format!(
-            "damaged frames in slice {}, whose index is gone",
-            source.number
-        ),
-    })
-}
-
-fn join(
-    ranges: &mut Vec<(TopicPartition, i64, i64)>,
-    partition: TopicPartition,
-    first: i64,
-    last: i64,
-) {
-    match ranges.last_mut() {
-        Some((same, _, end)) if *same == partition && *end + 1 == first => *end = last,
-        _ => ranges.push((partition, first, last)),
     }
 }

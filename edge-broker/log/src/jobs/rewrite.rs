@@ -4,11 +4,13 @@
 //! originals is left to `upkeep`, once this is done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Outcome, Source, read_frame};
 use crate::compaction::filter::{Filter, Left};
 use crate::copy::{self, Plan};
 use crate::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameHeader, item_places};
+use crate::opened::Opened;
 use crate::scan::Found;
 use crate::shared::Shared;
 use crate::slice_index::{self, SliceIndex};
@@ -27,19 +29,12 @@ pub fn rewrite<D: Disk>(
     let Some(plan) = plan(sources, number) else {
         return Ok(Outcome::Rewritten { old, copied: None });
     };
-    let mut opened = Vec::new();
-    for source in sources {
-        opened.push((
-            source,
-            shared.index(source.number)?,
-            shared.slice(source.number)?,
-        ));
-    }
+    let opened = open_all(shared, sources)?;
     let mut frames = opened.iter().flat_map(|(source, index, slice)| {
         let alive = move |frame: &Result<Found, DiskError>| match frame {
             Ok(frame) => frame.envelope.index < source.summary.void_from,
-            Err(_) => {
-                shared.note_damage(source.number);
+            Err(error) => {
+                shared.note_failed_read(source.number, error);
                 true
             }
         };
@@ -49,6 +44,26 @@ pub fn rewrite<D: Disk>(
     let copied = copy::write(&shared.disk, shared.secret, &plan, &mut frames)?;
     let copied = copied.map(|(summary, _)| (number, Box::new(summary)));
     Ok(Outcome::Rewritten { old, copied })
+}
+
+/// A source with what is needed to read it.
+type Open<'a, D> = (&'a Source, Arc<SliceIndex>, Opened<D>);
+
+/// What cannot even be opened is noted: in the end it is rescued, else this would fail for ever.
+fn open_all<'a, D: Disk>(
+    shared: &Shared<D>,
+    sources: &'a [Source],
+) -> Result<Vec<Open<'a, D>>, DiskError> {
+    let open = |source: &'a Source| {
+        let index = shared.index(source.number)?;
+        Ok((source, index, shared.slice(source.number)?))
+    };
+    let mut opened = Vec::with_capacity(sources.len());
+    for source in sources {
+        let note = |error: &DiskError| shared.note_failed_read(source.number, error);
+        opened.push(open(source).inspect_err(note)?);
+    }
+    Ok(opened)
 }
 
 /// One reduced copy that stands for all of them.

@@ -45,6 +45,7 @@ impl<D: Disk> Recovering<D> {
             hard_state,
             mark: self.mark(&known.mark, catalog, last_crc),
             clean: false,
+            had_checkpoint: known.had_checkpoint || self.checkpoint.is_some(),
         };
         (identity, renewed.then_some(known.store_id))
     }

@@ -3,18 +3,19 @@
 //! What a crash left of unfinished copies goes here, and originals whose copy is finished. What
 //! the rest is worth `judge` says. Called once, when a store is opened.
 
-use super::SYNC_ATTEMPTS;
 use super::piece::{Content, Piece};
 use crate::scan::{self, Scanned};
 use crate::secret::Secret;
 use crate::store::poison_file;
-use crate::{Disk, DiskError, copy, slice_index};
+use crate::{Disk, DiskError, Seen, patience, slice_index};
 
 /// What is there.
 pub struct Inventory {
     /// The slices in write order.
     pub pieces: Vec<Piece>,
     pub unwanted: Unwanted,
+    /// Slices whose folders are not synced yet; `None` when no folder is.
+    pub unsynced: Option<Vec<u64>>,
     /// The first number that no slice has, not even one that is unwanted.
     pub next_number: u64,
 }
@@ -52,14 +53,21 @@ pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
     let mut inventory = Inventory {
         pieces: Vec::with_capacity(numbers.len()),
         unwanted: Unwanted::default(),
+        unsynced: None,
         next_number: numbers.last().map_or(1, |last| last + 1),
     };
-    for &number in &numbers {
-        let piece = piece(disk, secret, number)?;
-        if is_unfinished_copy(disk, secret, &piece, &numbers) {
-            inventory.unwanted.remove(disk, number);
-        } else {
-            inventory.pieces.push(piece);
+    let found = numbers.iter().map(|number| piece(disk, secret, *number));
+    let found: Vec<Piece> = found.collect();
+    // Before anything that they stand for goes.
+    inventory.unsynced = sync_names(disk, &found);
+    let unfinished = found
+        .iter()
+        .filter(|piece| is_unfinished_copy(piece, &found));
+    let unfinished: Vec<u64> = unfinished.map(|piece| piece.number).collect();
+    for piece in found {
+        match unfinished.contains(&piece.number) {
+            true => inventory.unwanted.remove(disk, piece.number),
+            false => inventory.pieces.push(piece),
         }
     }
     drop_replaced(disk, &mut inventory);
@@ -70,23 +78,59 @@ pub fn take<D: Disk>(disk: &D, secret: Secret) -> Result<Inventory, DiskError> {
     Ok(inventory)
 }
 
-/// A copy counts once its index is stored; until then what it copies is still there.
-fn is_unfinished_copy<D: Disk>(disk: &D, secret: Secret, piece: &Piece, numbers: &[u64]) -> bool {
-    if let Content::Sealed(_) = piece.content {
-        return false;
+/// What an earlier process named last may only be in the cache. A slice that was sealed long ago
+/// costs a sync, too, and there may be hundreds: those are left to upkeep, which drops nothing
+/// before. One that is not sealed, and a copy whose originals are still there, is synced now.
+/// Where this fails upkeep does it all later.
+fn sync_names<D: Disk>(disk: &D, found: &[Piece]) -> Option<Vec<u64>> {
+    let is_there = |number: &u64| found.iter().any(|piece| piece.number == *number);
+    let is_recent = |piece: &&Piece| match &piece.content {
+        Content::Sealed(summary) => summary.replaces.iter().any(is_there),
+        Content::Scanned { .. } => true,
+    };
+    let (recent, others): (Vec<&Piece>, Vec<&Piece>) = found.iter().partition(is_recent);
+    let recent: Vec<u64> = recent.iter().map(|piece| piece.number).collect();
+    match patience::ask(disk, || disk.sync_names(&recent)) {
+        Ok(()) => Some(others.iter().map(|piece| piece.number).collect()),
+        Err(error) => {
+            log::error!("folders are not synced: {error}");
+            None
+        }
     }
-    let replaces = copy::load_header(disk, secret, piece.number).map(|header| header.replaces);
-    replaces.is_some_and(|of| of.is_empty() || of.iter().any(|number| numbers.contains(number)))
+}
+
+/// A copy counts once its index is stored; until then what it copies is still there. What is no
+/// longer elsewhere was let go of since, so that copy was finished: it is its index that was lost.
+fn is_unfinished_copy(piece: &Piece, all: &[Piece]) -> bool {
+    let Content::Scanned { scanned, .. } = &piece.content else {
+        return false;
+    };
+    let others = || all.iter().filter(|other| other.number != piece.number);
+    match scanned.copy_of() {
+        None => false,
+        // Of the end of the log, which lay in slices that were not sealed.
+        Some([]) => {
+            let mut frames = scanned.frames.iter();
+            frames.all(|frame| others().any(|other| other.has_scanned(frame.sequence)))
+        }
+        Some(originals) => {
+            let mut originals = originals.iter();
+            originals.all(|number| others().any(|other| other.number == *number))
+        }
+    }
 }
 
 /// A crash may leave a finished copy beside its originals.
 fn drop_replaced<D: Disk>(disk: &D, inventory: &mut Inventory) {
     let mut replaced = Vec::new();
     for piece in &inventory.pieces {
-        if let Content::Sealed(summary) = &piece.content {
-            let damaged = !summary.reduced;
-            replaced.extend(summary.replaces.iter().map(|number| (*number, damaged)));
-        }
+        let (originals, reduced) = match &piece.content {
+            Content::Sealed(summary) => (&summary.replaces[..], summary.reduced),
+            Content::Scanned { scanned, .. } => {
+                (scanned.copy_of().unwrap_or(&[]), scanned.is_reduced())
+            }
+        };
+        replaced.extend(originals.iter().map(|number| (*number, !reduced)));
     }
     let unwanted = &mut inventory.unwanted;
     inventory.pieces.retain(|piece| {
@@ -133,26 +177,28 @@ fn drop_doubled<D: Disk>(disk: &D, inventory: &mut Inventory) {
         .retain(|piece| !doubled.contains(&piece.number));
 }
 
-fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskError> {
-    let poisoned_at = disk.read_file(&poison_file(number), 8).ok().flatten();
+fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Piece {
+    let poisoned_at = patience::ask(disk, || disk.read_file(&poison_file(number), 8));
+    let poisoned_at = poisoned_at.ok().flatten();
     let poisoned_at =
         poisoned_at.and_then(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?)));
     if let Some(summary) = slice_index::load_summary(disk, number) {
         let content = Content::Sealed(Box::new(summary));
-        return Ok(Piece {
+        return Piece {
             number,
             content,
             poisoned_at,
             damaged: false,
-        });
+            salvage: None,
+        };
     }
-    let (mut scanned, mut damaged) = match scan_slice(disk, secret, number) {
-        Ok(scanned) => (scanned, false),
-        Err(error) => {
-            log::error!("slice {number} cannot be read: {error}");
-            (Scanned::default(), true)
-        }
-    };
+    let scanned = scan::scan_patiently(disk, number, secret);
+    let mut scanned = scanned.unwrap_or_else(|error| {
+        log::error!("slice {number} cannot be read: {error}");
+        Scanned::unreadable()
+    });
+    // Without anything that was read it may have held anything.
+    let mut damaged = scanned.is_empty() && scanned.seen == Seen::Part;
     if scanned.is_empty() && scanned.foreign && Secret::beside(disk, number) != Some(secret) {
         // What is in it nobody can tell; it is not ours to remove.
         log::error!("slice {number} was not written by this store, moving it aside");
@@ -166,16 +212,11 @@ fn piece<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Piece, DiskEr
         accepted: Vec::new(),
         covers: 0,
     };
-    Ok(Piece {
+    Piece {
         number,
         content,
         poisoned_at,
         damaged,
-    })
-}
-
-fn scan_slice<D: Disk>(disk: &D, secret: Secret, number: u64) -> Result<Scanned, DiskError> {
-    (1..SYNC_ATTEMPTS)
-        .find_map(|_| scan::scan(disk, number, secret).ok())
-        .map_or_else(|| scan::scan(disk, number, secret), Ok)
+        salvage: None,
+    }
 }

@@ -8,7 +8,7 @@ use super::chain::{self, Gap, Section};
 use super::piece::{Content, Piece};
 use crate::identity::{Identity, Mark};
 use crate::scan::Found;
-use crate::{Disk, LostRange};
+use crate::{Disk, DiskError, LostRange};
 
 /// What the chain of writes says about the slices.
 pub struct Judged {
@@ -60,7 +60,35 @@ pub fn judge(
             .lost
             .push(lost_range(gap, mark.filter(|mark| mark.sequence == gap.to)));
     }
+    let unread = unread_end(known, pieces);
+    // Beside a loss with a name it would tell nothing new.
     judged
+        .lost
+        .extend(unread.filter(|_| judged.lost.is_empty()));
+    judged
+}
+
+/// Behind the durable mark only what is read tells what was written. What was answered for last may
+/// lie where the disk cannot read: that is no torn tail.
+fn unread_end(known: Option<Identity>, pieces: &mut [Piece]) -> Option<LostRange> {
+    if known.is_some_and(|identity| identity.clean) {
+        // A store that stopped in order knows its last write.
+        return None;
+    }
+    let newest = pieces.iter().rposition(|piece| !piece.is_empty());
+    let may_end = |at: usize, piece: &Piece| Some(at) == newest || piece.is_empty();
+    let mut unread = Vec::new();
+    for (at, piece) in pieces.iter_mut().enumerate() {
+        if piece.is_read_in_part() && piece.poisoned_at.is_none() && may_end(at, piece) {
+            piece.damaged = true;
+            unread.push(piece.number);
+        }
+    }
+    let number = unread.first()?;
+    Some(LostRange {
+        cause: format!("part of slice {number} cannot be read: what was written last may be there"),
+        ..LostRange::default()
+    })
 }
 
 /// Whether it was retention that dropped what was between two slices.
@@ -76,7 +104,8 @@ fn is_dropped(gap: &Gap, sections: &[Section], checkpoint_index: u64) -> bool {
 
 /// Without a durable mark nothing else tells that there was something in such a slice.
 fn unknown_loss(piece: &Piece) -> Option<LostRange> {
-    (piece.damaged && piece.is_empty()).then(|| LostRange {
+    let is_unknown = piece.damaged && piece.is_empty() && !piece.is_read_in_part();
+    is_unknown.then(|| LostRange {
         cause: format!("what slice {} held cannot be read", piece.number),
         ..LostRange::default()
     })
@@ -100,18 +129,35 @@ fn lost_range(gap: &Gap, mark: Option<Mark>) -> LostRange {
 /// What was written last was perhaps answered for and perhaps never synced; that it can be read
 /// proves nothing, and a sync now may find nothing to do after one that failed. So it is taken
 /// out and copied to a new slice.
-pub fn take_tail<D: Disk>(disk: &D, pieces: &mut [Piece], durable: u64) -> Vec<Found> {
-    let mut tail = Vec::new();
+///
+/// What cannot be read a moment after it could ends the tail, and is lost.
+pub fn take_tail<D: Disk>(
+    disk: &D,
+    pieces: &mut [Piece],
+    durable: u64,
+) -> (Vec<Found>, Option<LostRange>) {
+    let (mut tail, mut lost) = (Vec::new(), None);
     for piece in pieces {
         if let Content::Scanned {
             accepted, scanned, ..
         } = &mut piece.content
         {
             let kept = accepted.partition_point(|sequence| *sequence <= durable);
-            let read = |sequence| scanned.read(disk, piece.number, sequence).ok();
-            // What cannot be read a moment after it could ends the tail.
-            tail.extend(accepted.drain(kept..).map_while(read));
+            for sequence in accepted.drain(kept..) {
+                match scanned.read_patiently(disk, piece.number, sequence) {
+                    Ok(found) if lost.is_none() => tail.push(found),
+                    Ok(_) => {}
+                    Err(error) => lost = lost.or_else(|| Some(unread(sequence, &error))),
+                }
+            }
         }
     }
-    tail
+    (tail, lost)
+}
+
+fn unread(sequence: u64, error: &DiskError) -> LostRange {
+    LostRange {
+        cause: format!("write {sequence} and what came after it cannot be read any more: {error}"),
+        ..LostRange::default()
+    }
 }

@@ -8,8 +8,10 @@
 //! ```
 //! Slices count in write order. A gap in the chain of writes is a torn tail when nobody can have
 //! been told that it was on the disk, otherwise a loss: then what is left of the slice is copied,
-//! the original goes to quarantine, and the store begins a new incarnation. Opening never refuses
-//! for damage. Called by `Store::open`; the store that comes of it writes what is not proven again.
+//! the original goes to quarantine, and the store begins a new incarnation. Of sealed slices the
+//! frames behind the checkpoint are read (`sealed`), since the replay would stop at one that is
+//! lost. Opening never refuses for damage. Called by `Store::open`; the store that comes of it
+//! writes what is not proven again.
 
 mod bounds;
 mod chain;
@@ -18,6 +20,7 @@ mod inventory;
 mod judge;
 mod piece;
 mod rebuild;
+mod sealed;
 mod unknown;
 
 use inventory::{Inventory, Unwanted};
@@ -28,12 +31,11 @@ use crate::catalog::{self, Catalog};
 use crate::identity::{Found as FoundIdentity, Identity, IdentityFile};
 use crate::scan::Found;
 use crate::secret::Secret;
-use crate::store::{Start, Store};
+use crate::store::{Names, Start, Store};
 use crate::{Checkpoint, Disk, LostRange, OpenError, Recovery, StoreConfig, checkpoint};
 
 /// Opens a store.
 pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery), OpenError> {
-    let names_synced = sync_names(&disk);
     let (mut identity, found) = IdentityFile::load(&disk)?;
     identity.renew();
     let loaded = checkpoint::load(&disk)?;
@@ -46,6 +48,7 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let Inventory {
         mut pieces,
         mut unwanted,
+        unsynced,
         next_number,
     } = inventory::take(&disk, secret)?;
     let checkpoint_index = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
@@ -54,13 +57,17 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
     let mut quarantined = Vec::new();
     let is_begun = |piece: &Piece| piece.damaged || !piece.is_empty();
     let begun = pieces.iter().any(is_begun) || checkpoint.is_some() || loaded.damaged > 0;
-    let unreadable = checkpoint.is_none() && loaded.damaged > 0;
+    let trimmed = may_be_trimmed(known, &pieces);
+    let unreadable = checkpoint.is_none() && (loaded.damaged > 0 || trimmed);
     if unreadable && !unknown::begins_at_first(&pieces) {
         let (moved, lost) = unknown::put_aside(&disk, &mut pieces, &mut unwanted);
         quarantined = moved;
         judged.lost = vec![lost];
     }
-    let tail = take_tail(&disk, &mut pieces, durable);
+    let missed = sealed::check(&disk, secret, checkpoint_index, &mut pieces);
+    judged.lost.extend(missed);
+    let (tail, unread) = take_tail(&disk, &mut pieces, durable);
+    judged.lost.extend(unread);
     let recovering = Recovering {
         disk,
         config,
@@ -79,23 +86,18 @@ pub fn open<D: Disk>(disk: D, config: StoreConfig) -> Result<(Store<D>, Recovery
         tail,
         highest: judged.highest,
         begun,
-        names_synced,
+        unsynced,
         unwanted,
         next_number,
     };
     Ok(recovering.finish(pieces))
 }
 
-/// What an earlier process named last may only be in the cache. Where this fails upkeep does it
-/// later, and drops nothing before: the checkpoint found could be gone after a power cut.
-fn sync_names<D: Disk>(disk: &D) -> bool {
-    for _ in 0..SYNC_ATTEMPTS {
-        match disk.sync_names() {
-            Ok(()) => return true,
-            Err(error) => log::error!("folders are not synced: {error}"),
-        }
-    }
-    false
+/// Whether retention took the beginning of the log. It does so only behind a checkpoint, so one
+/// that is not there was lost; what damage took while there was none is just gone.
+fn may_be_trimmed(known: Option<Identity>, pieces: &[Piece]) -> bool {
+    let had_checkpoint = known.is_none_or(|identity| identity.had_checkpoint);
+    had_checkpoint && pieces.first().is_some_and(Piece::is_trimmed)
 }
 
 const SYNC_ATTEMPTS: usize = 3;
@@ -120,7 +122,7 @@ struct Recovering<D: Disk> {
     highest: u64,
     /// There was something here before.
     begun: bool,
-    names_synced: bool,
+    unsynced: Option<Vec<u64>>,
     unwanted: Unwanted,
     /// For the first slice that this life creates.
     next_number: u64,
@@ -139,6 +141,7 @@ impl<D: Disk> Recovering<D> {
         self.identity.write(&self.disk, identity);
         self.sync_identity();
         let mut recovery = self.report(slices, identity, previous_store_id, &built.catalog);
+        let built_numbers = built.catalog.slices().map(|entry| entry.number).collect();
         let start = Start {
             disk: self.disk,
             catalog: built.catalog,
@@ -150,7 +153,7 @@ impl<D: Disk> Recovering<D> {
             durable: identity.mark,
             checkpoint: self.checkpoint,
             covered_index: self.covered_index,
-            names_synced: self.names_synced,
+            names: Names::new(self.unsynced, built_numbers),
         };
         let mut store = Store::start(start, self.config);
         store.adopt_tail(self.tail, built.leftovers);

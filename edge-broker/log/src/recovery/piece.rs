@@ -7,7 +7,7 @@ use super::chain::{Section, Write};
 use crate::identity::Mark;
 use crate::scan::{Found, Meta, Scanned};
 use crate::slice_index::Summary;
-use crate::{Disk, DiskError, LostRange};
+use crate::{Disk, DiskError, LostRange, Seen};
 
 /// One slice as found.
 pub struct Piece {
@@ -17,6 +17,15 @@ pub struct Piece {
     pub poisoned_at: Option<u64>,
     /// Frames of it are lost: to be salvaged.
     pub damaged: bool,
+    /// The same of a sealed one, with what is left.
+    pub salvage: Option<Salvage>,
+}
+
+/// What is left of a sealed slice.
+pub struct Salvage {
+    pub scanned: Scanned,
+    /// Its frames that count and can be read.
+    pub kept: Vec<Meta>,
 }
 
 /// What is known of a slice.
@@ -31,6 +40,13 @@ pub enum Content {
         /// The last write it stands for.
         covers: u64,
     },
+}
+
+impl Salvage {
+    /// Reads one of them again.
+    pub fn read<D: Disk>(&self, disk: &D, number: u64, frame: &Meta) -> Result<Found, DiskError> {
+        self.scanned.read_patiently(disk, number, frame.sequence)
+    }
 }
 
 impl Piece {
@@ -117,8 +133,65 @@ impl Piece {
         }
     }
 
+    /// Whether a write was found in it when it was looked through.
+    pub fn has_scanned(&self, sequence: u64) -> bool {
+        let Content::Scanned { scanned, .. } = &self.content else {
+            return false;
+        };
+        let found = scanned
+            .frames
+            .binary_search_by_key(&sequence, |frame| frame.sequence);
+        found.is_ok()
+    }
+
+    /// Dead batches were left out of it.
+    pub fn is_reduced(&self) -> bool {
+        match &self.content {
+            Content::Sealed(summary) => summary.reduced,
+            Content::Scanned { scanned, .. } => scanned.is_reduced(),
+        }
+    }
+
+    /// Retention took what was before it, or some of it.
+    pub fn is_trimmed(&self) -> bool {
+        match &self.content {
+            _ if self.is_reduced() => true,
+            Content::Sealed(summary) => summary.continues > 0,
+            Content::Scanned { scanned, .. } => {
+                let header = scanned.header.as_ref();
+                header.is_some_and(|header| header.continues > 0)
+            }
+        }
+    }
+
+    /// The smallest index that counts in it: earlier slices are void from there on.
+    pub fn voids_from(&self) -> u64 {
+        match &self.content {
+            Content::Sealed(summary) => summary.voids_from,
+            Content::Scanned {
+                scanned, accepted, ..
+            } => {
+                let counting = scanned.among(accepted);
+                let indexes = counting.map(|frame| frame.envelope.index);
+                indexes.min().unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// Some of it could not be read, and nobody knows what that is.
+    pub fn is_read_in_part(&self) -> bool {
+        matches!(&self.content, Content::Scanned { scanned, .. } if scanned.seen == Seen::Part)
+    }
+
     /// The last write that counts.
     pub fn last_accepted(&self) -> Option<u64> {
+        if self
+            .salvage
+            .as_ref()
+            .is_some_and(|left| left.kept.is_empty())
+        {
+            return None;
+        }
         match &self.content {
             Content::Sealed(summary) => Some(summary.last_sequence),
             Content::Scanned { accepted, .. } => accepted.last().copied(),
@@ -202,7 +275,7 @@ impl Piece {
             } => Some((scanned, accepted)),
         };
         found.into_iter().flat_map(move |(scanned, accepted)| {
-            let read = move |sequence: &u64| scanned.read(disk, self.number, *sequence);
+            let read = move |sequence: &u64| scanned.read_patiently(disk, self.number, *sequence);
             accepted.iter().map(read)
         })
     }

@@ -53,7 +53,10 @@ impl<D: Disk> Recovering<D> {
         }
         let file_bytes = self.disk.slice_bytes(piece.number);
         match piece.content {
-            Content::Sealed(summary) => built.add_sealed(piece.number, *summary, file_bytes),
+            Content::Sealed(summary) => match &piece.salvage {
+                None => built.add_sealed(piece.number, *summary, file_bytes),
+                Some(left) => self.copy_sealed(built, piece.number, &summary, left),
+            },
             // The tail may be in it: not before that is copied.
             Content::Scanned { ref accepted, .. } if accepted.is_empty() => {
                 built.leftovers.push(Leftover {
@@ -69,7 +72,7 @@ impl<D: Disk> Recovering<D> {
     /// Lists a slice that was not sealed. The newest is opened, to go on in it.
     fn reopen(&mut self, built: &mut Built<D>, piece: &Piece, may_go_on: bool, file_bytes: u64) {
         let number = piece.number;
-        if may_go_on && piece.poisoned_at.is_none() {
+        if may_go_on && piece.poisoned_at.is_none() && !piece.is_reduced() {
             return self.go_on(built, piece, file_bytes);
         }
         let frames = piece.frames(&self.disk);
@@ -78,6 +81,7 @@ impl<D: Disk> Recovering<D> {
             return self.salvage(built, piece, file_bytes);
         }
         if let Some(entry) = built.catalog.get_mut(number) {
+            entry.summary.reduced = piece.is_reduced();
             // Upkeep copies it.
             entry.poisoned = piece.poisoned_at.is_some();
         }
@@ -94,7 +98,7 @@ impl<D: Disk> Recovering<D> {
         let opened = open_slice(&self.disk, number).and_then(|slice| {
             let has_all = frames
                 .iter()
-                .try_for_each(|frame| has_frame(&slice, self.secret, frame.sequence));
+                .try_for_each(|frame| has_frame(&slice, self.secret, frame));
             has_all.map(|()| Arc::new(slice))
         });
         let mut frames = frames.into_iter().map(Ok);
@@ -133,7 +137,7 @@ impl<D: Disk> Recovering<D> {
         };
         let (mut read, mut lost) = (Vec::new(), Vec::new());
         for frame in scanned.among(accepted) {
-            match scanned.read(&self.disk, piece.number, frame.sequence) {
+            match scanned.read_patiently(&self.disk, piece.number, frame.sequence) {
                 Ok(found) => read.push(found),
                 Err(error) => lost.push(gone(frame, &error)),
             }
@@ -181,7 +185,7 @@ impl<D: Disk> Recovering<D> {
             return;
         };
         let mut frames = scanned.among(accepted).map(|frame| {
-            let read = scanned.read(&self.disk, piece.number, frame.sequence);
+            let read = scanned.read_patiently(&self.disk, piece.number, frame.sequence);
             Ok(read.unwrap_or_else(|error| {
                 log::error!("slice {} is served in part: {error}", piece.number);
                 frame.without_data()
@@ -190,18 +194,19 @@ impl<D: Disk> Recovering<D> {
         // They were read, or are listed without.
         let _ = built.list(piece.number, file_bytes, &mut frames);
         if let Some(entry) = built.catalog.get_mut(piece.number) {
+            entry.summary.reduced = piece.is_reduced();
             entry.damaged = true;
         }
     }
 
-    fn quarantine(&mut self, number: u64) {
+    pub(super) fn quarantine(&mut self, number: u64) {
         let moved = self.unwanted.quarantine(&self.disk, number);
         self.quarantined.extend(moved);
     }
 }
 
 /// A frame that was there a moment ago.
-fn gone(frame: &Meta, error: &DiskError) -> LostRange {
+pub fn gone(frame: &Meta, error: &DiskError) -> LostRange {
     LostRange {
         first_index: frame.envelope.index,
         last_index: frame.envelope.index,
@@ -225,7 +230,7 @@ fn salvage_plan(piece: &Piece, number: u64) -> Option<Plan> {
         continues: piece.continues(),
         covers: *covers,
         replaces: vec![piece.number],
-        reduced: header.is_some_and(|header| header.reduced),
+        reduced: scanned.is_reduced(),
         voids_from: u64::MAX,
         void_from: u64::MAX,
     })
@@ -243,14 +248,14 @@ pub struct Built<D: Disk> {
 }
 
 impl<D: Disk> Built<D> {
-    fn add_sealed(&mut self, number: u64, summary: Summary, file_bytes: u64) {
+    pub fn add_sealed(&mut self, number: u64, summary: Summary, file_bytes: u64) {
         self.catalog.void_before(number, summary.voids_from);
         self.catalog.last_index = summary.last_index;
         self.catalog.add(number, summary, None, file_bytes);
     }
 
     /// Adds a slice that is not sealed, frame by frame.
-    fn list(
+    pub fn list(
         &mut self,
         number: u64,
         file_bytes: u64,
@@ -286,9 +291,13 @@ fn open_slice<D: Disk>(disk: &D, number: u64) -> Result<D::Slice, DiskError> {
     }
 }
 
-fn has_frame<S: Slice>(slice: &S, secret: Secret, sequence: u64) -> Result<(), DiskError> {
-    match Written(slice, secret).get(sequence, 0)? {
-        Some(_) => Ok(()),
-        None => Err(DiskError::Damaged(format!("write {sequence} is not found"))),
+/// Whether the engine finds a frame to its end: what it recovers may end within one.
+fn has_frame<S: Slice>(slice: &S, secret: Secret, frame: &Found) -> Result<(), DiskError> {
+    let sequence = frame.sequence;
+    for part in [0, frame.envelope.parts() - 1] {
+        if Written(slice, secret).get(sequence, part)?.is_none() {
+            return Err(DiskError::Damaged(format!("write {sequence} is not found")));
+        }
     }
+    Ok(())
 }

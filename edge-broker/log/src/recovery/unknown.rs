@@ -1,4 +1,4 @@
-//! Checkpoints that cannot be read, and entries that only they stood for.
+//! Checkpoints that cannot be read or are gone, and entries that only they stood for.
 //!
 //! Each is there twice and retention follows the second, so it takes two damaged files to come
 //! here. With the one before them a start goes on and names the entries between. With none, and a
@@ -15,7 +15,7 @@ use crate::{Disk, LostRange, checkpoint};
 /// Whether the first entry there ever was is there: then all state can be made anew.
 pub fn begins_at_first(pieces: &[Piece]) -> bool {
     let first_index = |piece: &Piece| match &piece.content {
-        Content::Sealed(summary) if summary.reduced => None,
+        _ if piece.is_reduced() => None,
         Content::Sealed(summary) => Some(summary.first_index),
         Content::Scanned { scanned, .. } => scanned.frames.iter().map(|f| f.envelope.index).min(),
     };

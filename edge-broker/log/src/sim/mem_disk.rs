@@ -85,6 +85,7 @@ impl MemDisk {
             faults: Faults::default(),
             fail_syncs: 0,
             fail_sync_nth: None,
+            fail_reads: (0, 0),
             written_bytes: 0,
             stats: MemStats::default(),
             slices: BTreeMap::new(),
@@ -147,6 +148,11 @@ impl MemDisk {
     /// The n-th sync from now fails, 1 being the next; 0 = none.
     pub fn fail_sync_nth(&self, nth: u64) {
         self.lock().fail_sync_nth = nth.checked_sub(1);
+    }
+
+    /// After so many reads of plain files and closed slices so many fail.
+    pub fn fail_reads(&self, after: u32, count: u32) {
+        self.lock().fail_reads = (after, count);
     }
 
     /// Sets the faults that come by chance.

@@ -40,6 +40,20 @@ pub fn remove_leftovers(dir: &Path) {
     }
 }
 
+/// Names of what is in a folder. One entry that cannot be read fails all of it: what is not listed
+/// would be taken for gone.
+pub fn names(path: &Path) -> Result<Vec<String>, DiskError> {
+    let list = || {
+        let entries = fs::read_dir(path)?;
+        let names = entries.map(|entry| Ok(entry?.file_name()));
+        names.collect::<std::io::Result<Vec<_>>>()
+    };
+    let names = list().map_err(io_error("list", path))?;
+    // Names that are no text are none of ours.
+    let texts = names.into_iter().filter_map(|name| name.into_string().ok());
+    Ok(texts.collect())
+}
+
 /// Reads a file, at most its first bytes.
 pub fn read(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
     let file = match File::open(path) {

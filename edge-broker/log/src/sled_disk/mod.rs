@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use rustix::fs::FlockOperation;
 
-use crate::{Disk, DiskError, StoreConfig};
+use crate::{Disk, DiskError, StoreConfig, patience};
 pub use raw::SledFile;
 pub use slice::SledSlice;
 
@@ -58,19 +58,20 @@ impl SledDisk {
         }
         let lock = lock(dir)?;
         files::remove_leftovers(dir);
-        files::sync_folder(dir)?;
         if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
             // The folder above may belong to somebody else; then its owner created ours.
             let _ = files::sync_folder(parent);
         }
-        Ok(SledDisk {
+        let disk = SledDisk {
             dir: dir.to_path_buf(),
             cache_bytes: config.cache_bytes,
             started: Instant::now(),
             _lock: lock,
             identity: files::InPlace::default(),
             io: files::DeviceCounter::new(),
-        })
+        };
+        patience::ask(&disk, || files::sync_folder(dir))?;
+        Ok(disk)
     }
 
     /// The data folder.
@@ -156,10 +157,8 @@ impl Disk for SledDisk {
 
     fn slice_numbers(&self) -> Result<Vec<u64>, DiskError> {
         let path = self.dir.join("slices");
-        let entries = fs::read_dir(&path).map_err(io_error("list", &path))?;
-        let name =
-            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-        let mut numbers: Vec<u64> = entries.filter_map(|e| name(e)?.parse().ok()).collect();
+        let names = patience::ask(self, || files::names(&path))?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -233,13 +232,10 @@ impl Disk for SledDisk {
 
     fn list_files(&self, folder: &str) -> Result<Vec<String>, DiskError> {
         let path = self.dir.join(folder);
-        let entries = fs::read_dir(&path).map_err(io_error("list", &path))?;
-        let name =
-            |entry: std::io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-        let names = entries
-            .filter_map(name)
-            .filter(|name| !name.ends_with(files::TEMPORARY));
-        Ok(names.map(|name| format!("{folder}/{name}")).collect())
+        let names = patience::ask(self, || files::names(&path))?;
+        let names = names.into_iter();
+        let whole = names.filter(|name| !name.ends_with(files::TEMPORARY));
+        Ok(whole.map(|name| format!("{folder}/{name}")).collect())
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
@@ -254,14 +250,18 @@ impl Disk for SledDisk {
         files::allocate(&self.dir.join(name), bytes)
     }
 
-    fn sync_names(&self) -> Result<(), DiskError> {
+    fn sync_names(&self, slices: &[u64]) -> Result<(), DiskError> {
         for folder in ["checkpoint", "quarantine", "slices", ""] {
             files::sync_folder(&self.dir.join(folder))?;
         }
-        for number in self.slice_numbers()? {
-            files::sync_folder(&self.slice_dir(number))?;
-        }
-        Ok(())
+        let folders = slices.iter().map(|number| self.slice_dir(*number));
+        // One that is gone meanwhile has no names.
+        let mut folders = folders.filter(|folder| folder.exists());
+        folders.try_for_each(|folder| files::sync_folder(&folder))
+    }
+
+    fn file_bytes(&self, name: &str) -> u64 {
+        fs::metadata(self.dir.join(name)).map_or(0, |meta| meta.len())
     }
 
     fn bytes_used(&self) -> u64 {

@@ -7,6 +7,7 @@
 //! that proves a new slice.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,8 @@ use rustix::fs::{Advice, Mode, OFlags};
 
 use super::files::folder_bytes;
 use super::io_error;
-use crate::value;
-use crate::{ClosedSlice, DiskError, Unreadable, VALUE_BYTES_MAX};
+use crate::{ClosedSlice, DiskError, Seen, Unreadable, VALUE_BYTES_MAX};
+use crate::{secret, value};
 
 const WINDOW_BYTES: usize = 1 << 20;
 const BLOCK_BYTES: usize = 4096;
@@ -27,21 +28,30 @@ pub struct SledFile {
 }
 
 impl SledFile {
-    /// Opens the file of the slice in a folder.
+    /// Opens the file of the slice in a folder. `Damaged` = it is gone, and the rest of the slice
+    /// is not: a disk that is not mounted has neither.
     pub fn open(slice: &Path) -> Result<SledFile, DiskError> {
         let path = slice.join("db");
-        let file = File::open(&path).map_err(io_error("open", &path))?;
-        Ok(SledFile { file, path })
+        match File::open(&path) {
+            Ok(file) => Ok(SledFile { file, path }),
+            Err(error) if error.kind() == ErrorKind::NotFound && has_others(slice) => {
+                Err(DiskError::Damaged(format!("{} is gone", path.display())))
+            }
+            Err(error) => Err(io_error("open", &path)(error)),
+        }
     }
 }
 
+/// Whether a folder has what else there is of a slice.
+fn has_others(slice: &Path) -> bool {
+    [secret::FILE, "conf"]
+        .iter()
+        .any(|name| slice.join(name).exists())
+}
+
 impl ClosedSlice for SledFile {
-    fn find_values(
-        &self,
-        unreadable: Unreadable,
-        found: &mut dyn FnMut(u64, &[u8]) -> usize,
-    ) -> Result<(), DiskError> {
-        walk(&self.file, unreadable, found).map_err(io_error("read", &self.path))
+    fn find_values(&self, found: &mut dyn FnMut(u64, &[u8]) -> usize) -> Result<Seen, DiskError> {
+        Ok(walk(&self.file, found))
     }
 
     fn read_at(
@@ -51,7 +61,10 @@ impl ClosedSlice for SledFile {
         bytes: usize,
     ) -> Result<Vec<u8>, DiskError> {
         let mut to = vec![0; bytes];
-        let len = read(&self.file, unreadable, &mut to, place);
+        let len = match unreadable {
+            Unreadable::IsError => read_window(&self.file, &mut to, place),
+            Unreadable::IsZero => Ok(read_around_errors(&self.file, &mut to, place).0),
+        };
         to.truncate(len.map_err(io_error("read", &self.path))?);
         Ok(to)
     }
@@ -63,15 +76,14 @@ impl ClosedSlice for SledFile {
     }
 }
 
-fn walk(
-    file: &File,
-    unreadable: Unreadable,
-    found: &mut dyn FnMut(u64, &[u8]) -> usize,
-) -> std::io::Result<()> {
+fn walk(file: &File, found: &mut dyn FnMut(u64, &[u8]) -> usize) -> Seen {
     let mut window = vec![0; WINDOW_BYTES + VALUE_BYTES_MAX];
-    let mut place = 0;
+    let (mut place, mut seen) = (0, Seen::All);
     loop {
-        let len = read(file, unreadable, &mut window, place)?;
+        let (len, in_window) = read_around_errors(file, &mut window, place);
+        if in_window == Seen::Part {
+            seen = Seen::Part;
+        }
         let bytes = &window[..len];
         let mut at = 0;
         while let Some(next) = find(&bytes[at..], &value::MAGIC) {
@@ -82,22 +94,10 @@ fn walk(
             at += found(place + at as u64, &bytes[at..]).max(1);
         }
         if len < window.len() && at < WINDOW_BYTES {
-            return Ok(());
+            return seen;
         }
         // A value that began in this window was seen whole; one that begins behind it comes next.
         place += at.clamp(WINDOW_BYTES, WINDOW_BYTES + VALUE_BYTES_MAX) as u64;
-    }
-}
-
-fn read(
-    file: &File,
-    unreadable: Unreadable,
-    window: &mut [u8],
-    place: u64,
-) -> std::io::Result<usize> {
-    match unreadable {
-        Unreadable::IsError => read_window(file, window, place),
-        Unreadable::IsZero => read_around_errors(file, window, place),
     }
 }
 
@@ -107,7 +107,7 @@ fn read_window(file: &File, window: &mut [u8], place: u64) -> std::io::Result<us
         match file.read_at(&mut window[len..], place + len as u64) {
             Ok(0) => break,
             Ok(some) => len += some,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
@@ -115,19 +115,27 @@ fn read_window(file: &File, window: &mut [u8], place: u64) -> std::io::Result<us
 }
 
 /// What cannot be read is zero, and the values in it fail their checks.
-fn read_around_errors(file: &File, window: &mut [u8], place: u64) -> std::io::Result<usize> {
+fn read_around_errors(file: &File, window: &mut [u8], place: u64) -> (usize, Seen) {
     if let Ok(len) = read_window(file, window, place) {
-        return Ok(len);
+        return (len, Seen::All);
     }
     let size = file.metadata().map_or(0, |meta| meta.len());
     let len = size.saturating_sub(place).min(window.len() as u64) as usize;
-    for (block, bytes) in window[..len].chunks_mut(BLOCK_BYTES).enumerate() {
-        let place = place + (block * BLOCK_BYTES) as u64;
-        if file.read_exact_at(bytes, place).is_err() {
-            bytes.fill(0);
+    let (mut at, mut seen) = (0, Seen::All);
+    while at < len {
+        // The kernel fails whole blocks: a piece across two of them would cost both.
+        let place = place + at as u64;
+        let end = (at + BLOCK_BYTES - place as usize % BLOCK_BYTES).min(len);
+        if file.read_exact_at(&mut window[at..end], place).is_err() {
+            window[at..end].fill(0);
+            seen = Seen::Part;
         }
+        at = end;
     }
-    Ok(len)
+    match len {
+        0 => (0, Seen::Part),
+        len => (len, seen),
+    }
 }
 
 fn find(bytes: &[u8], what: &[u8; 4]) -> Option<usize> {

@@ -10,7 +10,7 @@ use bytes::{Buf, BufMut};
 use serde::{Deserialize, Serialize};
 
 use super::{BatchPlace, FramePlace, Places, SliceIndex, Summary};
-use crate::{Disk, DiskError, TopicPartition};
+use crate::{Disk, DiskError, TopicPartition, patience};
 
 const MAGIC: [u8; 8] = *b"edgeidx2";
 const HEAD_BYTES: usize = 8 + 4 * 4;
@@ -68,12 +68,11 @@ fn part(bytes: &[u8], start: usize, len: usize, crc: u32) -> Option<&[u8]> {
 
 /// Reads the summary of a slice; `None` when there is no index or it is damaged.
 pub fn load_summary<D: Disk>(disk: &D, number: u64) -> Option<Summary> {
-    let mut bytes = disk.read_file(&name(number), SUMMARY_READ_BYTES).ok()??;
+    let read = |bytes_max| patience::ask(disk, || disk.read_file(&name(number), bytes_max)).ok()?;
+    let mut bytes = read(SUMMARY_READ_BYTES)?;
     let head = head(&bytes)?;
     if HEAD_BYTES + head.summary_bytes > bytes.len() {
-        bytes = disk
-            .read_file(&name(number), HEAD_BYTES + head.summary_bytes)
-            .ok()??;
+        bytes = read(HEAD_BYTES + head.summary_bytes)?;
     }
     let summary = part(&bytes, HEAD_BYTES, head.summary_bytes, head.summary_crc)?;
     let summary: Summary = postcard::from_bytes(summary).ok()?;

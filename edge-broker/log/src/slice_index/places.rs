@@ -8,7 +8,7 @@
 use super::FramePlace;
 use crate::secret::Secret;
 use crate::value;
-use crate::{ClosedSlice, DiskError, Unreadable};
+use crate::{ClosedSlice, DiskError};
 
 /// Where the values of some frames lie, in the order of the frames and their parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Places {
         frames: &[FramePlace],
     ) -> Result<Places, DiskError> {
         let mut places = Places::unknown(frames);
-        slice.find_values(Unreadable::IsZero, &mut |at, bytes| {
+        slice.find_values(&mut |at, bytes| {
             let Some(head) = value::check_prefix(secret, bytes) else {
                 return 0;
             };

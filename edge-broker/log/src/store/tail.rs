@@ -88,6 +88,7 @@ impl<D: Disk> Store<D> {
         let Some((summary, _)) = copied? else {
             return Ok(());
         };
+        // Before the catalog is locked: this walks a folder.
         let file_bytes = self.shared.disk.slice_bytes(plan.number);
         let mut catalog = self.shared.catalog_mut();
         catalog.void_before(plan.number, summary.voids_from);

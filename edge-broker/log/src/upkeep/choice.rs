@@ -31,8 +31,9 @@ impl<D: Disk> Store<D> {
         {
             return Some(Job::CopyCheckpoint(checkpoint.clone()));
         }
-        if !self.names_synced && self.upkeep.may(Kind::SyncNames, now_ms) {
-            return Some(Job::SyncNames);
+        if !self.names.are_synced() && self.upkeep.may(Kind::SyncNames, now_ms) {
+            let slices = self.names.next();
+            return Some(Job::SyncNames { slices });
         }
         // The end of the log that waits to be copied lies in slices that do not list it: neither
         // sealed nor copied without it they could give it back.
@@ -40,7 +41,7 @@ impl<D: Disk> Store<D> {
         if settled && let Some(job) = self.close_slice(now_ms) {
             return Some(job);
         }
-        let may_drop = settled && self.names_synced;
+        let may_drop = settled && self.names.are_synced();
         if may_drop && self.upkeep.stale {
             self.upkeep.stale = false;
             self.drop_dead();
@@ -69,9 +70,7 @@ impl<D: Disk> Store<D> {
 
     /// Copies a slice that is not to be trusted, or seals one that was filled.
     fn close_slice(&mut self, now_ms: u64) -> Option<Job> {
-        if self.upkeep.may(Kind::Rescue, now_ms)
-            && let Some(source) = self.untrusted()
-        {
+        if let Some(source) = self.untrusted(now_ms) {
             return Some(Job::Rescue {
                 source,
                 number: self.take_number(),
@@ -92,11 +91,14 @@ impl<D: Disk> Store<D> {
         used_percent >= PREPARE_AT_PERCENT || catalog.slices().any(|e| self.to_seal(e))
     }
 
-    /// A slice that is damaged or poisoned; it is not written from then on.
-    fn untrusted(&mut self) -> Option<Source> {
+    /// A slice that is damaged or poisoned; it is not written from then on. One that cannot be
+    /// copied for now holds up no other.
+    fn untrusted(&mut self, now_ms: u64) -> Option<Source> {
         let catalog = self.shared.catalog();
+        let may = |entry: &&SliceEntry| entry.copy_pause.is_over(now_ms);
         let number = catalog
             .slices()
+            .filter(may)
             .find(|entry| !entry.trusted() && !self.stands_for_gone(entry))?
             .number;
         let source = source(&catalog, number);

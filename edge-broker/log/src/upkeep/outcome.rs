@@ -8,6 +8,9 @@ use crate::jobs::{Job, Outcome};
 use crate::slice_index::Summary;
 use crate::{Disk, DiskError, LostRange, Store};
 
+/// The number of a copy, and what is in it.
+type Copied = Option<(u64, Box<Summary>)>;
+
 impl<D: Disk> Store<D> {
     pub(super) fn note(&mut self, outcome: Outcome<D>) {
         let kind = self.upkeep.running.take();
@@ -58,7 +61,7 @@ impl<D: Disk> Store<D> {
                     .take_if(|checkpoint| checkpoint.index <= index);
                 self.upkeep.stale = true;
             }
-            Outcome::NamesSynced => self.names_synced = true,
+            Outcome::NamesSynced { slices } => self.names.note(&slices),
             Outcome::Saved
             | Outcome::Checkpoint { .. }
             | Outcome::IdentitySynced { .. }
@@ -66,12 +69,8 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn note_rescued(
-        &mut self,
-        old: u64,
-        copied: Option<(u64, Box<Summary>)>,
-        lost: Option<LostRange>,
-    ) {
+    fn note_rescued(&mut self, old: u64, copied: Copied, lost: Option<LostRange>) {
+        let copied = self.measured(copied);
         let mut catalog = self.shared.catalog_mut();
         catalog.copies += 1;
         let damaged = catalog.get(old).is_some_and(|entry| entry.damaged);
@@ -79,9 +78,8 @@ impl<D: Disk> Store<D> {
             .get(old)
             .map_or(u64::MAX, |entry| entry.summary.void_from);
         let gone = take_out(&mut catalog, old, damaged || lost.is_some());
-        if let Some((number, mut summary)) = copied {
+        if let Some((number, mut summary, file_bytes)) = copied {
             summary.void_from = summary.void_from.min(void_from);
-            let file_bytes = self.shared.disk.slice_bytes(number);
             catalog.add(number, *summary, None, file_bytes);
         }
         drop(catalog);
@@ -90,7 +88,8 @@ impl<D: Disk> Store<D> {
         self.upkeep.compacting.disturb();
     }
 
-    fn note_rewritten(&mut self, old: &[u64], copied: Option<(u64, Box<Summary>)>) {
+    fn note_rewritten(&mut self, old: &[u64], copied: Copied) {
+        let copied = self.measured(copied);
         let mut catalog = self.shared.catalog_mut();
         catalog.copies += 1;
         for number in old {
@@ -99,10 +98,15 @@ impl<D: Disk> Store<D> {
             self.upkeep.gone.extend(gone);
             self.upkeep.report.rewritten += 1;
         }
-        if let Some((number, summary)) = copied {
-            let file_bytes = self.shared.disk.slice_bytes(number);
+        if let Some((number, summary, file_bytes)) = copied {
             catalog.add(number, *summary, None, file_bytes);
         }
+    }
+
+    /// A copy with its size: asked before the catalog is locked, since that walks a folder.
+    fn measured(&self, copied: Copied) -> Option<(u64, Box<Summary>, u64)> {
+        let (number, summary) = copied?;
+        Some((number, summary, self.shared.disk.slice_bytes(number)))
     }
 
     fn note_failed(&mut self, job: &Job, error: &DiskError) {
@@ -121,7 +125,10 @@ impl<D: Disk> Store<D> {
             Job::Seal { number, .. } => self.note_unsealed(*number, error),
             Job::Compact(_) => self.upkeep.compacting.give_up(),
             // What was written of it was removed at once, if the disk let it.
-            Job::Rescue { number, .. } => self.upkeep.remove_later(*number),
+            Job::Rescue { source, number } => {
+                self.upkeep.remove_later(*number);
+                return self.note_uncopied(source.number, now_ms);
+            }
             Job::Rewrite { number, filter, .. } => {
                 self.upkeep.remove_later(*number);
                 if filter.is_some() {
@@ -132,10 +139,17 @@ impl<D: Disk> Store<D> {
             | Job::Checkpoint(_)
             | Job::CopyCheckpoint(_)
             | Job::SyncIdentity
-            | Job::SyncNames
+            | Job::SyncNames { .. }
             | Job::SaveFile { .. } => {}
         }
         self.upkeep.failed(job.kind(), now_ms);
+    }
+
+    /// It is copied later; others may be meanwhile.
+    fn note_uncopied(&self, number: u64, now_ms: u64) {
+        let mut catalog = self.shared.catalog_mut();
+        let entry = catalog.get_mut(number);
+        entry.map(|entry| entry.copy_pause.failed(now_ms));
     }
 
     /// Sealing syncs, and a slice whose sync failed is not synced again: it is copied.

@@ -2,8 +2,10 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use bytes::{BufMut, Bytes, BytesMut};
+use edge_log::sim::MemDisk;
 use edge_log::{
-    Entry, EntryKind, FRAME_LEVEL, FrameBuilder, FrameHeader, StoreConfig, TopicId, TopicPartition,
+    Entry, EntryKind, FRAME_LEVEL, FrameBuilder, FrameHeader, Maintained, Recovery, Store,
+    StoreConfig, TopicId, TopicPartition,
 };
 
 pub fn partition(n: u32) -> TopicPartition {
@@ -78,4 +80,38 @@ pub fn small() -> StoreConfig {
         ballast_bytes: 0,
         ..StoreConfig::default()
     }
+}
+
+/// A store of small slices.
+pub fn open(disk: &MemDisk) -> (Store<MemDisk>, Recovery) {
+    Store::open(disk.clone(), small()).unwrap()
+}
+
+/// Appends entries of one batch each, `index - 1` being its offset.
+pub fn append(store: &mut Store<MemDisk>, indexes: std::ops::Range<u64>, bytes: usize) {
+    for index in indexes {
+        let entry = one_batch(index, index as i64 - 1, 1, bytes);
+        store.persist(&[entry], None, false).unwrap();
+    }
+}
+
+/// Upkeep for as long as there may be any.
+pub fn maintain(store: &mut Store<MemDisk>, disk: &MemDisk) -> Maintained {
+    let mut all = store.maintain();
+    for _ in 0..1000 {
+        disk.advance_ms(100);
+        let some = store.maintain();
+        all.lost.extend(some.lost);
+        all.quarantined.extend(some.quarantined);
+        all.dropped += some.dropped;
+        all.rewritten += some.rewritten;
+        all.sealed += some.sealed;
+    }
+    all
+}
+
+/// The offsets that a reader finds.
+pub fn offsets(store: &Store<MemDisk>, from: i64) -> Vec<i64> {
+    let batches = store.reader().read(partition(0), from, usize::MAX).unwrap();
+    batches.iter().map(|batch| batch.base_offset()).collect()
 }

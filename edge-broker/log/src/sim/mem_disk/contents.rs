@@ -18,6 +18,7 @@ pub struct Contents {
     pub faults: Faults,
     pub fail_syncs: u32,
     pub fail_sync_nth: Option<u64>,
+    pub fail_reads: (u32, u32),
     pub written_bytes: u64,
     pub stats: MemStats,
     pub slices: BTreeMap<u64, SliceData>,
@@ -138,6 +139,21 @@ impl Contents {
             *left -= 1;
         }
         Ok(())
+    }
+
+    /// Reads begin with this: some may be asked to fail.
+    pub fn may_read(&mut self) -> Result<(), DiskError> {
+        match &mut self.fail_reads {
+            (_, 0) => Ok(()),
+            (0, count) => {
+                *count -= 1;
+                Err(DiskError::Io("read failed".into()))
+            }
+            (after, _) => {
+                *after -= 1;
+                Ok(())
+            }
+        }
     }
 
     pub fn one_in(&mut self, n: u32) -> bool {

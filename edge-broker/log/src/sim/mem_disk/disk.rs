@@ -4,7 +4,7 @@
 
 use super::MemDisk;
 use super::closed::MemClosed;
-use super::contents::{FileData, SliceData, SyncOutcome, overwrite};
+use super::contents::{FileData, SliceData, SyncOutcome, overwrite, slice_of};
 use super::slice::MemSlice;
 use crate::{Disk, DiskError, secret};
 
@@ -131,7 +131,8 @@ impl Disk for MemDisk {
     }
 
     fn read_file(&self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, DiskError> {
-        let contents = self.live()?;
+        let mut contents = self.live()?;
+        contents.may_read()?;
         let file = contents.files.get(name);
         let file = file.filter(|_| contents.has_folder_of(name));
         let content = file.and_then(|file| file.current.as_ref());
@@ -237,12 +238,14 @@ impl Disk for MemDisk {
         Ok(())
     }
 
-    fn sync_names(&self) -> Result<(), DiskError> {
+    fn sync_names(&self, slices: &[u64]) -> Result<(), DiskError> {
         let mut contents = self.live()?;
-        match contents.sync_outcome()? {
-            SyncOutcome::Fails => return Err(sync_failed("the folders")),
-            SyncOutcome::Lies => return Ok(()),
-            SyncOutcome::Works => {}
+        for _ in 0..=slices.len() {
+            match contents.sync_outcome()? {
+                SyncOutcome::Fails => return Err(sync_failed("the folders")),
+                SyncOutcome::Lies => return Ok(()),
+                SyncOutcome::Works => {}
+            }
         }
         contents.ghosts.clear();
         let removed = contents.slices.iter().filter(|(_, slice)| slice.removed);
@@ -250,14 +253,25 @@ impl Disk for MemDisk {
         removed
             .into_iter()
             .for_each(|number| contents.forget_slice(number));
-        contents
-            .slices
-            .values_mut()
-            .for_each(|slice| slice.created = true);
-        for file in contents.files.values_mut().filter(|file| file.renamed) {
+        for number in slices {
+            let slice = contents.slices.get_mut(number);
+            slice.into_iter().for_each(|slice| slice.created = true);
+        }
+        let is_synced = |name: &str| slice_of(name).is_none_or(|of| slices.contains(&of));
+        let files = contents.files.iter_mut();
+        for (_, file) in files.filter(|(name, file)| file.renamed && is_synced(name)) {
             file.make_durable();
         }
         Ok(())
+    }
+
+    fn file_bytes(&self, name: &str) -> u64 {
+        let contents = self.lock();
+        let content = contents
+            .files
+            .get(name)
+            .and_then(|file| file.current.as_ref());
+        content.map_or(0, |bytes| bytes.len() as u64)
     }
 
     fn bytes_used(&self) -> u64 {

@@ -46,7 +46,7 @@ fn values_at_the_very_end_are_found_wherever_the_file_ends() {
         let mut found = BTreeSet::new();
         let slice = SledFile::open(dir.path()).unwrap();
         slice
-            .find_values(Unreadable::IsError, &mut |_, bytes| {
+            .find_values(&mut |_, bytes| {
                 let head = value::check_prefix(Secret::default(), bytes);
                 found.extend(head.map(|head| head.sequence));
                 head.map_or(0, |head| head.value_bytes())
