@@ -92,6 +92,8 @@ fn a_tail_begins_where_it_is_told() {
         assert_eq!(house.tail(from(Start::Timestamp(6))).await, [""; 0]);
         assert_eq!(house.tail(from(Start::Timestamp(5))).await, ["a", "b", "c"]);
         assert_eq!(house.tail(from(Start::End)).await, [""; 0]);
+        let beyond = "note: t[0] ends at 3, there is no 99 yet";
+        assert_eq!(house.tail(from(Start::Offset(99))).await, [beyond]);
         house.site.stop().await;
     });
 }
@@ -248,6 +250,67 @@ fn a_chunk_is_bounded_however_many_partitions_there_are() {
             seen += shown(&chunk).len();
         }
         assert_eq!(seen, 40);
+        house.site.stop().await;
+    });
+}
+
+/// Flips the bytes of a value wherever a file of the store has them.
+fn damage(dir: &std::path::Path, value: &[u8]) -> usize {
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            damaged += damage(&path, value);
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let places = bytes.windows(value.len()).enumerate();
+        let places = places.filter(|(_, found)| *found == value);
+        let places: Vec<usize> = places.map(|(at, _)| at).collect();
+        for at in &places {
+            bytes[*at..*at + value.len()]
+                .iter_mut()
+                .for_each(|b| *b ^= 0x5a);
+        }
+        if !places.is_empty() {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        damaged += places.len();
+    }
+    damaged
+}
+
+/// It went silent for ever after one damaged slice, and with `-e` ended early.
+#[test]
+fn a_tail_goes_past_what_is_damaged_and_says_what_it_left_out() {
+    smol::block_on(async {
+        let house = House::with_partitions(1).await;
+        for value in ["a", "b", "damaged-damaged", "c"] {
+            house.append(0, "k", value).await;
+        }
+        house.site.stop().await;
+        let folder = house._folder;
+        // Of a slice of the life before nothing is in memory; damage found by the start is salvaged.
+        let (site, _) = Site::open(folder.path(), SiteConfig::default()).unwrap();
+        let house = House {
+            site,
+            _folder: folder,
+        };
+        house.append(0, "k", "d").await;
+        assert!(damage(house._folder.path(), b"damaged-damaged") > 0);
+        let query = Query {
+            follow: true,
+            ..from(Start::Beginning)
+        };
+        let mut tail = Tail::open(house.site.clone(), query).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|last| last != "d") {
+            seen.extend(shown(&tail.next_chunk().await.unwrap()));
+        }
+        let note = "note: t[0]@2 is left out: damaged on the disk, it cannot be read";
+        assert_eq!(seen, ["a", "b", note, "c", "d"]);
+        house.append(0, "k", "e").await;
+        assert_eq!(shown(&tail.next_chunk().await.unwrap()), ["e"]);
         house.site.stop().await;
     });
 }
