@@ -58,6 +58,6 @@ pub use status::{
 };
 pub use ticket::Ticket;
 pub use topics::{
-    CleanupPolicy, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull,
+    CleanupPolicy, MESSAGE_BYTES, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull,
     check_topic_name,
 };
