@@ -92,13 +92,10 @@ fn open_site(config: &Config) -> Result<(Site, OpenReport, String), Failure> {
 fn room(config: &Config, store: &StoreConfig, filesystem_bytes: u64) -> String {
     let why = match config.storage.bytes_max {
         Some(_) => "storage.bytes_max".to_owned(),
-        None => format!(
-            "storage.bytes_max by itself, the filesystem has {}",
-            show_bytes(filesystem_bytes)
-        ),
+        None => format!("by itself, of {}", show_bytes(filesystem_bytes)),
     };
     format!(
-        "room            at most {} ({why}), {} of the filesystem left to others",
+        "room            at most {} ({why}), {} are left to other programs",
         show_bytes(store.bytes_max),
         show_bytes(store.free_bytes_min)
     )
@@ -247,10 +244,7 @@ fn bridge_failure(config: &Config, error: &bridge::StartError) -> Failure {
         Bind {
             resolved: Some(address),
             ..
-        } if error.is_address_in_use() => {
-            let other = address.port().saturating_add(1);
-            admin::in_use(*address, &format!("--mqtt localhost:{other}"))
-        }
+        } if error.is_address_in_use() => admin::in_use(*address, "--mqtt"),
         Bind {
             resolved: Some(address),
             error: cause,

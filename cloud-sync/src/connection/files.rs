@@ -29,51 +29,39 @@ impl FileProblem {
 /// Everything that is wrong with the files named now; reads them, and blocks for it.
 pub fn check_files(config: &CentralConfig) -> Vec<FileProblem> {
     let (tls, sasl) = (&config.tls, &config.sasl);
-    if config.bootstrap.is_empty() {
-        return Vec::new();
-    }
-    let certificates = |path: &str, key| tls::certificates(path, key).map(drop);
-    let secret = |path: &str, key| {
-        let read = tls::read_secret(path).map(drop);
-        read.map_err(|why| format!("{key}: {why}"))
-    };
-    let (ca, cert, key) = (
-        "central.tls.ca_file",
-        "central.tls.cert_file",
-        "central.tls.key_file",
-    );
-    let password = "central.sasl.password_file";
-    let is_used = |path: &str| tls.enabled && !path.is_empty();
-    let checks = [
-        (
-            ca,
-            is_used(&tls.ca_file).then(|| certificates(&tls.ca_file, ca)),
-        ),
-        (
-            cert,
-            is_used(&tls.cert_file).then(|| certificates(&tls.cert_file, cert)),
-        ),
-        (
-            key,
-            is_used(&tls.key_file).then(|| secret(&tls.key_file, key)),
-        ),
-        (
-            password,
-            (sasl.mechanism != Mechanism::None).then(|| secret(&sasl.password_file, password)),
-        ),
+    let has_password = sasl.mechanism != Mechanism::None;
+    let files = [
+        (tls.enabled, "central.tls.ca_file", &tls.ca_file),
+        (tls.enabled, "central.tls.cert_file", &tls.cert_file),
+        (tls.enabled, "central.tls.key_file", &tls.key_file),
+        (has_password, PASSWORD_FILE, &sasl.password_file),
     ];
-    let problem = |(key, outcome): (&'static str, Option<Result<(), String>>)| {
-        let stage = match key == password {
-            true => Stage::PasswordFile,
-            false => Stage::LocalFile,
-        };
-        Some(FileProblem {
-            alarm_code: stage.alarm_code(),
-            key,
-            message: outcome?.err()?,
-        })
+    let used = files
+        .into_iter()
+        .filter(|(is_used, _, path)| *is_used && !path.is_empty() && !config.bootstrap.is_empty());
+    used.filter_map(|(_, key, path)| problem(key, path))
+        .collect()
+}
+
+const PASSWORD_FILE: &str = "central.sasl.password_file";
+
+fn problem(key: &'static str, path: &str) -> Option<FileProblem> {
+    let secret = |path| tls::read_secret(path).map(drop);
+    let outcome = match key {
+        "central.tls.key_file" | PASSWORD_FILE => {
+            secret(path).map_err(|why| format!("{key}: {why}"))
+        }
+        _ => tls::certificates(path, key).map(drop),
     };
-    checks.into_iter().filter_map(problem).collect()
+    let stage = match key {
+        PASSWORD_FILE => Stage::PasswordFile,
+        _ => Stage::LocalFile,
+    };
+    outcome.err().map(|message| FileProblem {
+        alarm_code: stage.alarm_code(),
+        key,
+        message,
+    })
 }
 
 #[cfg(test)]
@@ -82,29 +70,33 @@ mod tests {
 
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use super::*;
     use crate::config::{SaslConfig, TlsConfig};
 
-    #[test]
-    fn what_no_connection_could_use_is_known_without_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let password = dir.path().join("password");
-        let path = password.to_str().unwrap().to_owned();
-        let config = CentralConfig {
+    fn config(ca_file: &Path, password_file: &Path) -> CentralConfig {
+        CentralConfig {
             bootstrap: vec!["kafka:9093".into()],
             tls: TlsConfig {
                 enabled: true,
-                ca_file: dir.path().join("missing.pem").to_str().unwrap().into(),
+                ca_file: ca_file.to_str().unwrap().into(),
                 ..TlsConfig::default()
             },
             sasl: SaslConfig {
                 mechanism: Mechanism::ScramSha256,
                 user: "edge".into(),
-                password_file: path,
+                password_file: password_file.to_str().unwrap().into(),
             },
             ..CentralConfig::default()
-        };
+        }
+    }
+
+    #[test]
+    fn what_no_connection_could_use_is_known_without_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        let config = config(&dir.path().join("missing.pem"), &password);
         let codes = || {
             let found = check_files(&config).into_iter();
             found

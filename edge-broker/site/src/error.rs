@@ -53,9 +53,7 @@ impl fmt::Display for Refused {
         match self {
             Refused::Full { limit } => {
                 let what = match *limit {
-                    FREE_BYTES_MIN => {
-                        "the filesystem is full; free space on it, what is left to other programs is"
-                    }
+                    FREE_BYTES_MIN => "the filesystem is full; free space on it, left to others",
                     _ => "the store is full; lower retention, let central catch up, or raise",
                 };
                 write!(f, "{what}: {limit}")

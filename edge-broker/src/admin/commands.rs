@@ -257,6 +257,7 @@ fn no_topic_to_publish(app: &App, name: &str) -> Refused {
         Ok(()) => unknown_topic(app, name)
             .fix(format!("edge-broker topic create {name}"))
             .fix(OR_MQTT),
+        Err(error) if name.is_empty() => Refused::new(StatusCode::BAD_REQUEST, error.to_string()),
         Err(error) => Refused::new(StatusCode::BAD_REQUEST, error.to_string()).fix(OR_MQTT),
     }
 }

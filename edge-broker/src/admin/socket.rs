@@ -160,8 +160,7 @@ pub fn bind_http(address: &str) -> Result<Vec<(SocketAddr, Async<TcpListener>)>,
                 listener,
             )),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let other = candidate.port().saturating_add(1);
-                return Err(in_use(candidate, &format!("--admin localhost:{other}")));
+                return Err(in_use(candidate, "--admin"));
             }
             // A machine without IPv6 has no ::1; one address is enough.
             Err(error) => first_error = first_error.or(Some((candidate, error))),
@@ -177,8 +176,8 @@ pub fn bind_http(address: &str) -> Result<Vec<(SocketAddr, Async<TcpListener>)>,
     Err(Failure::new(Exit::UNAVAILABLE, text))
 }
 
-/// `127.0.0.1:1883 is in use by mosquitto (pid 712)`, and how to get out.
-pub fn in_use(address: SocketAddr, other: &str) -> Failure {
+/// `127.0.0.1:1883 is in use by mosquitto (pid 712)`, and how to get out: `flag` names another.
+pub fn in_use(address: SocketAddr, flag: &str) -> Failure {
     let owner = machine::port_owner(address);
     let by = owner
         .as_ref()
@@ -193,7 +192,8 @@ pub fn in_use(address: SocketAddr, other: &str) -> Failure {
         Some(owner) => failure.fix(format!("stop it: kill {}", owner.pid)),
         None => failure,
     };
-    failure.fix(format!("or use another port: {other}"))
+    let other = address.port().saturating_add(1);
+    failure.fix(format!("or use another port: {flag} localhost:{other}"))
 }
 
 #[cfg(test)]

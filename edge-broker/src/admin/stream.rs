@@ -221,14 +221,9 @@ impl Tail {
             let position = turn % partitions;
             self.turn = (position + 1) % partitions;
             let cursor = &self.cursors[position];
-            let Some(marks) = self.site.marks(cursor.partition) else {
+            let Some(end) = self.end_of(cursor) else {
                 self.cursors[position].gone = true;
                 continue;
-            };
-            let end = if self.query.follow {
-                marks.committed_end
-            } else {
-                cursor.end
             };
             if cursor.next >= end || cursor.gone || self.left == 0 {
                 continue;
@@ -245,6 +240,15 @@ impl Tail {
             }
         }
         out
+    }
+
+    /// Up to where a partition is read now; none once it is gone.
+    fn end_of(&self, cursor: &Cursor) -> Option<i64> {
+        let marks = self.site.marks(cursor.partition)?;
+        Some(match self.query.follow {
+            true => marks.committed_end,
+            false => cursor.end,
+        })
     }
 
     fn take(
@@ -387,18 +391,7 @@ impl Tail {
             return Ok(());
         };
         let (first, end) = (marks.start, marks.committed_end);
-        let next = match start {
-            Start::Beginning => first,
-            Start::End => end,
-            Start::Offset(offset) => offset,
-            Start::Back(count) => end.saturating_sub(count).max(first),
-            Start::Newest(_) => end,
-            Start::Timestamp(ms) => self
-                .site
-                .offset_for_timestamp(partition, ms)
-                .await?
-                .unwrap_or(end),
-        };
+        let next = self.place(partition, start, first, end).await?;
         let cursor = Cursor {
             topic: topic.name.to_string(),
             partition,
@@ -413,6 +406,28 @@ impl Tail {
         }
         self.cursors.push(cursor);
         Ok(())
+    }
+
+    /// Where to begin in a partition that has `first..end`.
+    async fn place(
+        &self,
+        partition: TopicPartition,
+        start: Start,
+        first: i64,
+        end: i64,
+    ) -> Result<i64, ReadError> {
+        Ok(match start {
+            Start::Beginning => first,
+            Start::End => end,
+            Start::Offset(offset) => offset,
+            Start::Back(count) => end.saturating_sub(count).max(first),
+            Start::Newest(_) => end,
+            Start::Timestamp(ms) => self
+                .site
+                .offset_for_timestamp(partition, ms)
+                .await?
+                .unwrap_or(end),
+        })
     }
 }
 

@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use edge_log::TopicPartition;
 
-pub(super) const STORE_FULL_FIX: &str = "lower retention, let central catch up, or raise storage.bytes_max while the filesystem has room";
+pub(super) const STORE_FULL_FIX: &str = "lower retention, let central catch up, or raise \
+                                         storage.bytes_max while the filesystem has room";
 
-pub(super) const FILESYSTEM_FULL_FIX: &str = "free space on the filesystem (df -h), or lower retention; \
-                                   storage.bytes_max below what the filesystem holds";
+pub(super) const FILESYSTEM_FULL_FIX: &str =
+    "free space on the filesystem (df -h), lower retention, or set storage.bytes_max to what fits";
 
 const QUARANTINED_FIX: &str = "see what was lost in status; copy quarantine/ away for a look, then \
                                delete it; check the card";
@@ -267,6 +268,27 @@ impl<T> SiteCore<T> {
     }
 
     fn storage_alarms(&mut self, now: Now) {
+        self.alarm_full(now);
+        let usage = &self.disk.usage;
+        if usage.bytes_max > 0 && usage.bytes_used >= usage.bytes_max / 5 * 4 {
+            let percent = usage.bytes_used * 100 / usage.bytes_max;
+            let days = self.days_left(now);
+            let text = format!("{percent} % of storage.bytes_max used{days}");
+            let fix = "raise storage.bytes_max, lower retention, or let central catch up";
+            self.raise(now, "storage.filling", text, fix);
+        } else {
+            self.clear("storage.filling");
+        }
+        if self.disk.usage.quarantined > 0 {
+            let text = format!("damaged files put aside: {}", self.disk.usage.quarantined);
+            self.raise(now, "storage.quarantined", text, QUARANTINED_FIX);
+        } else {
+            self.clear("storage.quarantined");
+        }
+    }
+
+    /// Two things that are full, and two remedies.
+    fn alarm_full(&mut self, now: Now) {
         if self.disk.filesystem_full {
             let text = format!(
                 "the filesystem is full: {} MB free, {} MB are left to other programs",
@@ -284,22 +306,6 @@ impl<T> SiteCore<T> {
             self.raise(now, "storage.full", text, STORE_FULL_FIX);
         } else {
             self.clear("storage.full");
-        }
-        let usage = &self.disk.usage;
-        if usage.bytes_max > 0 && usage.bytes_used >= usage.bytes_max / 5 * 4 {
-            let percent = usage.bytes_used * 100 / usage.bytes_max;
-            let days = self.days_left(now);
-            let text = format!("{percent} % of storage.bytes_max used{days}");
-            let fix = "raise storage.bytes_max, lower retention, or let central catch up";
-            self.raise(now, "storage.filling", text, fix);
-        } else {
-            self.clear("storage.filling");
-        }
-        if self.disk.usage.quarantined > 0 {
-            let text = format!("damaged files put aside: {}", self.disk.usage.quarantined);
-            self.raise(now, "storage.quarantined", text, QUARANTINED_FIX);
-        } else {
-            self.clear("storage.quarantined");
         }
     }
 

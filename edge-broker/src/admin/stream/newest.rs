@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use edge_site::{ReadError, next_readable, read_up_to_damage};
+use edge_site::{ReadError, Record, next_readable, read_up_to_damage};
 
 use super::{DECOMPRESSED_BYTES_MAX, Line, READ_BYTES_MAX, Tail};
 
@@ -94,10 +94,7 @@ impl Tail {
                 .flatten()
                 .filter_map(Result::ok);
             for (offset, record) in records {
-                let number = cursor.partition.partition;
-                let line = Line::new(&cursor.topic, number, offset, &record);
-                let inside = (from..cursor.end).contains(&offset);
-                if inside && self.fits(&line, &record) {
+                if offset >= from && self.is_wanted(position, offset, &record) {
                     found.push_back((record.timestamp_ms, offset));
                     if found.len() > count {
                         found.pop_front();
@@ -106,5 +103,11 @@ impl Tail {
             }
         }
         found
+    }
+
+    fn is_wanted(&self, position: usize, offset: i64, record: &Record) -> bool {
+        let cursor = &self.cursors[position];
+        let line = Line::new(&cursor.topic, cursor.partition.partition, offset, record);
+        offset < cursor.end && self.fits(&line, record)
     }
 }

@@ -16,8 +16,12 @@ struct House {
 
 impl House {
     async fn with_partitions(partitions: u32) -> House {
+        House::with(partitions, SiteConfig::default()).await
+    }
+
+    async fn with(partitions: u32, config: SiteConfig) -> House {
         let folder = tempfile::tempdir().unwrap();
-        let (site, _) = Site::open(folder.path(), SiteConfig::default()).unwrap();
+        let (site, _) = Site::open(folder.path(), config).unwrap();
         site.create_topic("t", Some(partitions), &BTreeMap::new())
             .await
             .unwrap();
@@ -47,6 +51,14 @@ impl House {
         };
         let request = AppendRequest::records(vec![(topic, record)], AckLevel::Disk);
         self.site.append(request).await.unwrap().await.unwrap();
+    }
+
+    /// The newest 8 MiB are read without the disk.
+    async fn append_more_than_memory_keeps(&self) {
+        for _ in 0..12 {
+            let text: String = (0..900_000).map(|_| fastrand::alphanumeric()).collect();
+            self.append(0, "k", Box::leak(text.into_boxed_str())).await;
+        }
     }
 
     /// Values of a tail that ends by itself.
@@ -284,18 +296,14 @@ fn damage(dir: &std::path::Path, value: &[u8]) -> usize {
 #[test]
 fn a_tail_goes_past_what_is_damaged_and_says_what_it_left_out() {
     smol::block_on(async {
-        let house = House::with_partitions(1).await;
+        // Slices so small that the first one is closed: the newest is read from memory, too.
+        let mut config = SiteConfig::default();
+        config.store.slice_bytes = 1 << 20;
+        let house = House::with(1, config).await;
         for value in ["a", "b", "damaged-damaged", "c"] {
             house.append(0, "k", value).await;
         }
-        house.site.stop().await;
-        let folder = house._folder;
-        // Of a slice of the life before nothing is in memory; damage found by the start is salvaged.
-        let (site, _) = Site::open(folder.path(), SiteConfig::default()).unwrap();
-        let house = House {
-            site,
-            _folder: folder,
-        };
+        house.append_more_than_memory_keeps().await;
         house.append(0, "k", "d").await;
         assert!(damage(house._folder.path(), b"damaged-damaged") > 0);
         let query = Query {
@@ -307,6 +315,7 @@ fn a_tail_goes_past_what_is_damaged_and_says_what_it_left_out() {
         while seen.last().is_none_or(|last| last != "d") {
             seen.extend(shown(&tail.next_chunk().await.unwrap()));
         }
+        seen.retain(|value| value.len() < 1000);
         let note = "note: t[0]@2 is left out: damaged on the disk, it cannot be read";
         assert_eq!(seen, ["a", "b", note, "c", "d"]);
         house.append(0, "k", "e").await;
