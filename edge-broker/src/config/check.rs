@@ -392,8 +392,8 @@ fn shorten(text: &str) -> String {
     }
 }
 
-/// Sets one key from a flag; the flag is the place of a problem.
-pub fn set(values: &mut Table, path: &str, value: Value, flag: &str) -> Result<(), Problem> {
+/// Sets one key from a flag, or says what is wrong with it; the flag is the place of a problem.
+pub fn set(values: &mut Table, path: &str, value: Value, flag: &str) -> Option<Problem> {
     let problem = |allowed: String| Problem {
         place: flag.to_owned(),
         line: 0,
@@ -402,8 +402,12 @@ pub fn set(values: &mut Table, path: &str, value: Value, flag: &str) -> Result<(
         nearest: None,
         allowed: Some(allowed),
     };
-    let key = key_named(path).ok_or_else(|| problem("no such key".into()))?;
-    key.kind.check(&value).map_err(problem)?;
+    let Some(key) = key_named(path) else {
+        return Some(problem("no such key".into()));
+    };
+    if let Err(allowed) = key.kind.check(&value) {
+        return Some(problem(allowed));
+    }
     let section = &path[..path.len() - key.name.len() - 1];
     match descend(values, section, false) {
         Some(Value::Table(table)) => {
@@ -416,5 +420,5 @@ pub fn set(values: &mut Table, path: &str, value: Value, flag: &str) -> Result<(
         }
         _ => {}
     }
-    Ok(())
+    None
 }

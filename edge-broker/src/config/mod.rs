@@ -335,8 +335,7 @@ fn lay_flags(values: &mut Table, args: &ServeArgs) -> Vec<Problem> {
     let given = flags
         .into_iter()
         .filter_map(|(flag, path, value)| Some((flag, path, value?)));
-    let problems =
-        given.filter_map(|(flag, path, value)| check::set(values, path, value, flag).err());
+    let problems = given.filter_map(|(flag, path, value)| check::set(values, path, value, flag));
     let problems = problems.collect();
     if args.mqtt.is_some() {
         first_listener_only(values);
