@@ -9,11 +9,10 @@
 //! register with, and what has a publish under way is left for the next time.
 
 use bytes::Bytes;
-use edge_site::{AckLevel, AppendRequest, Record, RecordBatch, TopicPartition};
+use edge_site::{AckLevel, AppendRequest, Record, RecordBatch, TopicPartition, read_up_to_damage};
 
 use crate::dispatcher::DECOMPRESSED_BYTES_MAX;
 use crate::hub::{Hub, lock};
-use crate::loading::read_up_to_damage;
 use crate::retained::Judgement;
 use crate::retaining::retained_bytes;
 

@@ -95,9 +95,17 @@ impl fmt::Display for StartError {
                 address,
                 resolved: None,
                 error,
+            } if error.kind() == std::io::ErrorKind::InvalidInput => write!(
+                f,
+                "mqtt.listener address must be HOST:PORT or :PORT: {address:?}"
+            ),
+            StartError::Bind {
+                address,
+                resolved: None,
+                error,
             } => write!(
                 f,
-                "mqtt.listener address must be HOST:PORT or :PORT: {address:?} ({error})"
+                "no address is known for the name in mqtt.listener {address}: {error}"
             ),
         }
     }

@@ -8,7 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_site::{ReadError, RecordBatch, TopicPartition};
+use edge_site::{
+    ReadError, Reading, RecordBatch, TopicPartition, next_readable, read_up_to_damage,
+};
 
 use crate::dispatcher::retained_records;
 use crate::hub::{Hub, lock};
@@ -19,10 +21,6 @@ const READ_BYTES_MAX: usize = 1 << 20;
 const RETRY: Duration = Duration::from_secs(10);
 /// New records that the dispatcher passed meanwhile are caught up with so often in one try.
 const ROUNDS_MAX: usize = 10;
-
-/// A read under way: batches from an offset on, of about so many bytes, at least one.
-pub(crate) trait Reading: Future<Output = Result<Vec<RecordBatch>, ReadError>> {}
-impl<R: Future<Output = Result<Vec<RecordBatch>, ReadError>>> Reading for R {}
 
 /// Builds the index of retained messages; called before the first connection.
 pub(crate) async fn load(hub: &Hub) {
@@ -133,43 +131,6 @@ async fn walk_over<R: Reading>(
         }
     }
     Ok(at)
-}
-
-/// A read fails as a whole: this one brings what lies before what cannot be read.
-pub(crate) async fn read_up_to_damage<R: Reading>(
-    read: &impl Fn(i64, usize) -> R,
-    at: i64,
-    bytes_max: usize,
-) -> Result<Vec<RecordBatch>, ReadError> {
-    match read(at, bytes_max).await {
-        Err(ReadError::Storage(_)) => read(at, 1).await,
-        done => done,
-    }
-}
-
-/// The first offset behind an unreadable one that can be read. Few reads, as each may take long:
-/// of several damaged batches near each other it may pass over what is between them.
-async fn next_readable<R: Reading>(
-    read: &impl Fn(i64, usize) -> R,
-    unreadable: i64,
-    end: i64,
-) -> i64 {
-    let (mut bad, mut step) = (unreadable, 1);
-    let mut good = loop {
-        let at = bad.saturating_add(step).min(end);
-        if at == end || read(at, 1).await.is_ok() {
-            break at;
-        }
-        (bad, step) = (at, step * 2);
-    };
-    while good - bad > 1 {
-        let middle = bad + (good - bad) / 2;
-        match read(middle, 1).await {
-            Ok(_) => good = middle,
-            Err(_) => bad = middle,
-        }
-    }
-    good
 }
 
 #[cfg(test)]

@@ -138,33 +138,32 @@ impl Default for CentralConfig {
 }
 
 impl CentralConfig {
-    /// Checks what a value alone can be wrong about. Files are read when a
+    /// Checks what values alone can be wrong about. Files are read when a
     /// connection is made.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        for address in &self.bootstrap {
-            split_host_port(address)?;
-        }
-        TopicTemplate::parse(&self.topic)?;
-        range("in_flight_max", self.in_flight_max.into(), 1, 5)?;
-        range(
-            "request_bytes_max",
-            self.request_bytes_max,
-            16 << 10,
-            8 << 20,
-        )?;
-        range("retry_ms_min", self.retry_ms_min, 10, 60_000)?;
-        range(
-            "retry_ms_max",
-            self.retry_ms_max,
-            self.retry_ms_min,
-            3_600_000,
-        )?;
-        range("linger_ms", self.linger_ms, 0, 600_000)?;
-        range("linger_ms_high", self.linger_ms_high, 0, 600_000)?;
-        range("drain_jitter_s", self.drain_jitter_s, 0, 3_600)?;
-        range("park_after_s", self.park_after_s, 1, 86_400)?;
-        self.validate_tls()?;
-        self.validate_sasl()
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// All of it at once, so that nobody mends one line after the other.
+    pub fn problems(&self) -> Vec<ConfigError> {
+        let addresses = self.bootstrap.iter();
+        let addresses = addresses.map(|address| split_host_port(address).map(drop));
+        let request = (16 << 10, 8 << 20);
+        let retry_ms = (self.retry_ms_min, 3_600_000);
+        let others = [
+            TopicTemplate::parse(&self.topic).map(drop),
+            range("in_flight_max", self.in_flight_max.into(), (1, 5)),
+            range("request_bytes_max", self.request_bytes_max, request),
+            range("retry_ms_min", self.retry_ms_min, (10, 60_000)),
+            range("retry_ms_max", self.retry_ms_max, retry_ms),
+            range("linger_ms", self.linger_ms, (0, 600_000)),
+            range("linger_ms_high", self.linger_ms_high, (0, 600_000)),
+            range("drain_jitter_s", self.drain_jitter_s, (0, 3_600)),
+            range("park_after_s", self.park_after_s, (1, 86_400)),
+            self.validate_tls(),
+            self.validate_sasl(),
+        ];
+        addresses.chain(others).filter_map(Result::err).collect()
     }
 
     fn validate_tls(&self) -> Result<(), ConfigError> {
@@ -254,7 +253,7 @@ pub(crate) fn split_host_port(address: &str) -> Result<(String, u16), ConfigErro
     Ok((host.to_owned(), port))
 }
 
-fn range(key: &str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
+fn range(key: &str, value: u64, (min, max): (u64, u64)) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

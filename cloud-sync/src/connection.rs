@@ -4,9 +4,12 @@
 //! and what answers mean is left to [`crate::control`] and [`crate::producer`].
 
 mod base64;
+mod files;
 mod sasl;
 mod scram;
 mod tls;
+
+pub use files::{FileProblem, check_files};
 
 use std::{
     io,

@@ -75,18 +75,10 @@ pub struct ConnectError {
     pub reason: String,
 }
 
-impl ConnectError {
-    pub(crate) fn new(stage: Stage, address: &str, reason: impl fmt::Display) -> Self {
-        Self {
-            stage,
-            address: address.to_owned(),
-            reason: reason.to_string(),
-        }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> &'static str {
-        match self.stage {
+impl Stage {
+    /// What to do about an error there.
+    pub(crate) fn hint(self) -> &'static str {
+        match self {
             Stage::Dns => "check the host name in central.bootstrap and this gateway's DNS",
             Stage::Tcp => "check the uplink, the port and firewalls; it is tried again by itself",
             Stage::Tls => {
@@ -119,6 +111,30 @@ impl ConnectError {
         }
     }
 
+    /// The alarm an error there belongs to.
+    pub(crate) fn alarm_code(self) -> &'static str {
+        match self {
+            Stage::Tls | Stage::TlsName | Stage::TlsDate | Stage::LocalFile => "central.tls",
+            Stage::Sasl | Stage::PasswordFile => "central.auth",
+            _ => "central.unreachable",
+        }
+    }
+}
+
+impl ConnectError {
+    pub(crate) fn new(stage: Stage, address: &str, reason: impl fmt::Display) -> Self {
+        Self {
+            stage,
+            address: address.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        self.stage.hint()
+    }
+
     /// There was no connection: next to nothing was sent, and nothing there needs a person.
     pub(crate) fn is_early(&self) -> bool {
         matches!(self.stage, Stage::Dns | Stage::Tcp)
@@ -126,11 +142,7 @@ impl ConnectError {
 
     /// The alarm this error belongs to.
     pub fn alarm_code(&self) -> &'static str {
-        match self.stage {
-            Stage::Tls | Stage::TlsName | Stage::TlsDate | Stage::LocalFile => "central.tls",
-            Stage::Sasl | Stage::PasswordFile => "central.auth",
-            _ => "central.unreachable",
-        }
+        self.stage.alarm_code()
     }
 }
 

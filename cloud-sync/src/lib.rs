@@ -36,6 +36,7 @@ use smol::channel::{Sender, bounded};
 use crate::driver::{Event, Shared};
 pub use crate::{
     config::{CentralConfig, Mechanism, OnRejected, SaslConfig, TlsConfig},
+    connection::{FileProblem, check_files},
     error::{ConfigError, ConnectError, Stage},
     status::{CentralStatus, Failure, Guarantee, LinkStatus, TopicState, TopicStatus},
 };

@@ -1,6 +1,7 @@
 //! How the C library's allocator keeps what is freed.
 //!
-//! Called by `main` before anything else; the only place of the program that is not safe Rust.
+//! Called by `main` before anything else; beside `machine::kernel_clock` the only place of the
+//! program that is not safe Rust.
 
 /// Lets all threads allocate from one arena (glibc; other C libraries have nothing to set).
 ///

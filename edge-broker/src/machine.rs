@@ -2,6 +2,8 @@
 //!
 //! Reads /proc and asks the kernel; the only thing it changes is this process's file limit.
 
+mod kernel_clock;
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -34,10 +36,24 @@ pub fn filesystem(path: &Path) -> Option<(u64, u64)> {
 
 /// Whether a time service says that the clock is right; none where nobody says anything.
 pub fn clock_synced() -> Option<bool> {
-    if !Path::new("/run/systemd/timesync").exists() {
-        return None;
+    synced_by(Path::new("/run"), kernel_clock::is_synchronised)
+}
+
+/// What a running chrony, ntpd or openntpd leaves in /run. They tell the kernel.
+const TIME_SERVICES: [&str; 4] = ["chrony", "chronyd.pid", "ntpd.pid", "openntpd.pid"];
+
+/// Without one of them nobody tells the kernel, and it says "not synchronised" for ever: then the
+/// date alone decides, as on a machine whose host sets the clock.
+fn synced_by(run: &Path, kernel: impl Fn() -> Option<bool>) -> Option<bool> {
+    let timesync = run.join("systemd/timesync");
+    if timesync.exists() {
+        return Some(timesync.join("synchronized").exists());
     }
-    Some(Path::new("/run/systemd/timesync/synchronized").exists())
+    let mut services = TIME_SERVICES.iter();
+    match services.any(|service| run.join(service).exists()) {
+        true => kernel(),
+        false => None,
+    }
 }
 
 /// Synced, or past the day of this release.
@@ -179,6 +195,25 @@ mod tests {
             listening_inode(table, "10.0.0.1:1883".parse().unwrap()),
             None
         );
+    }
+
+    /// With chrony and a date of yesterday from fake-hwclock the clock counted as right at once.
+    #[test]
+    fn the_kernel_is_asked_where_a_time_service_tells_it() {
+        let run = tempfile::tempdir().unwrap();
+        let unsynced = || Some(false);
+        assert_eq!(synced_by(run.path(), unsynced), None, "nobody tells it");
+        fs::create_dir(run.path().join("chrony")).unwrap();
+        assert_eq!(synced_by(run.path(), unsynced), Some(false));
+        assert_eq!(synced_by(run.path(), || Some(true)), Some(true));
+        fs::create_dir_all(run.path().join("systemd/timesync")).unwrap();
+        fs::write(run.path().join("systemd/timesync/synchronized"), "").unwrap();
+        assert_eq!(
+            synced_by(run.path(), unsynced),
+            Some(true),
+            "it says so itself"
+        );
+        assert!(kernel_clock::is_synchronised().is_some());
     }
 
     #[test]

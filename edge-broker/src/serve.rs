@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge::{Anonymous, Bridge, BridgeConfig};
-use edge_site::{OpenError, OpenReport, Site, SiteStatus, node_id};
+use edge_site::state::INCARNATION_JUMP;
+use edge_site::{OpenError, OpenReport, Site, SiteStatus, StoreConfig, node_id};
 use smol::io::AsyncReadExt;
 
 use crate::admin::{self, App, Facts};
 use crate::cli::ServeArgs;
-use crate::config::units::{show_count, show_duration};
+use crate::config::units::{show_bytes, show_count, show_duration};
 use crate::config::{Config, Disk, site_config};
 use crate::failure::{Exit, Failure};
 use crate::{logger, machine};
@@ -36,10 +37,11 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let signals = Signals::catch()?;
     let files = machine::raise_file_limit();
     config.storage.dir = data_folder(&config.storage.dir)?;
-    let (site, opened) = open_site(&config)?;
+    let (site, opened, room) = open_site(&config)?;
     let node = node_id(opened.store_id);
     say_head(&config, &site.name(), &node);
     say_log(&opened, &smol::block_on(site.status()));
+    say(&room);
     smol::block_on(async {
         let running = match Running::start(&config, site.clone(), node).await {
             Ok(running) => running,
@@ -75,11 +77,28 @@ fn data_folder(dir: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn open_site(config: &Config) -> Result<(Site, OpenReport), Failure> {
+/// The site, how it was found, and a line about the room it has.
+fn open_site(config: &Config) -> Result<(Site, OpenReport, String), Failure> {
     let dir = &config.storage.dir;
     let (bytes, _) = machine::filesystem(dir).unwrap_or_default();
     let site_config = site_config(config, &Disk { bytes })?;
-    Site::open(dir, site_config).map_err(|error| open_failure(dir, &error))
+    let room = room(config, &site_config.store, bytes);
+    let opened = Site::open(dir, site_config);
+    let (site, opened) = opened.map_err(|error| open_failure(dir, &error))?;
+    Ok((site, opened, room))
+}
+
+/// How much is stored at most: chosen by itself, it stands in no file.
+fn room(config: &Config, store: &StoreConfig, filesystem_bytes: u64) -> String {
+    let why = match config.storage.bytes_max {
+        Some(_) => "storage.bytes_max".to_owned(),
+        None => format!("by itself, of {}", show_bytes(filesystem_bytes)),
+    };
+    format!(
+        "room            at most {} ({why}), {} are left to other programs",
+        show_bytes(store.bytes_max),
+        show_bytes(store.free_bytes_min)
+    )
 }
 
 fn open_failure(dir: &Path, error: &OpenError) -> Failure {
@@ -128,6 +147,7 @@ impl Running {
             config: config.source.to_string(),
             node,
             memory_bytes_max: config.memory.bytes_max,
+            central: config.central.clone(),
         };
         let app = App::new(site.clone(), bridge.clone(), central.clone(), facts);
         let app = Arc::new(app);
@@ -224,15 +244,32 @@ fn bridge_failure(config: &Config, error: &bridge::StartError) -> Failure {
         Bind {
             resolved: Some(address),
             ..
-        } if error.is_address_in_use() => {
-            let other = address.port().saturating_add(1);
-            admin::in_use(*address, &format!("--mqtt localhost:{other}"))
+        } if error.is_address_in_use() => admin::in_use(*address, "--mqtt"),
+        Bind {
+            resolved: Some(address),
+            error: cause,
+            ..
+        } if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+            Failure::new(Exit::UNAVAILABLE, error.to_string())
+                .fix("ports below 1024 need root or CAP_NET_BIND_SERVICE")
+                .fix(format!(
+                    "or use another port: --mqtt localhost:{}",
+                    free_port(address)
+                ))
         }
         Bind { .. } => Failure::new(Exit::UNAVAILABLE, error.to_string())
             .fix("use an address of this machine: --mqtt localhost:1883, or --mqtt :1883 for all"),
         Value { .. } | RouteConflict { .. } => {
             Failure::new(Exit::CONFIG, format!("{}: {error}", config.source))
         }
+    }
+}
+
+/// One that every user may listen on.
+fn free_port(refused: &std::net::SocketAddr) -> u16 {
+    match refused.port() {
+        0..1024 => 1883,
+        port => port.saturating_add(1),
     }
 }
 
@@ -277,6 +314,9 @@ fn say_log(opened: &OpenReport, status: &SiteStatus) {
     for lost in &opened.lost {
         say(&format!("log             LOST {lost}"));
     }
+    if let Some(text) = new_identity(opened) {
+        log::warn!("{text}");
+    }
     for aside in &opened.quarantined {
         say(&format!("log             put aside {aside}"));
     }
@@ -287,6 +327,22 @@ fn say_log(opened: &OpenReport, status: &SiteStatus) {
         ));
         say(&format!("                {}", stopped.fix));
     }
+}
+
+/// A new id is a new start for whoever knew this gateway by the old one.
+fn new_identity(opened: &OpenReport) -> Option<String> {
+    let why = match opened.previous_store_id? {
+        0 => "identity was missing or damaged".to_owned(),
+        before => format!(
+            "records were lost that were durable, by node {}",
+            node_id(before)
+        ),
+    };
+    Some(format!(
+        "{why}: node is {} from now on; offsets go on {} higher, so that none is given twice",
+        node_id(opened.store_id),
+        show_count(INCARNATION_JUMP.unsigned_abs())
+    ))
 }
 
 /// The log cannot be applied: what is in it, and what waits for central, is not known.
@@ -330,6 +386,10 @@ async fn say_central(config: &Config, app: &App) {
     say(&format!(
         "central         {servers}   at-least-once, {backlog}"
     ));
+    // On a link that is down no connection comes as far as saying it.
+    for problem in cloud_sync::check_files(&config.central) {
+        log::warn!("{}; {}", problem.message, problem.hint());
+    }
 }
 
 /// Each client is a file; too few is known now rather than when the gateway is full.
@@ -355,3 +415,6 @@ fn notify_systemd(state: &str) {
         let _ = socket.send_to(state.as_bytes(), Path::new(&path));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -163,6 +163,77 @@ fn topics_of_the_gateway_itself_are_not_deleted() {
     );
 }
 
+/// One could be made that could not be deleted, and retained messages be put in by hand.
+#[test]
+fn topics_of_the_gateway_itself_are_not_made_written_or_changed() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let mut device = Client::connect(gateway.mqtt(), &Hello::v5("d"));
+    device.retain_acked("state", b"kept");
+    let refused = |arguments: &[&str], words: &str| {
+        let refused = gateway.run(arguments);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(words), "{words:?} is missing: {said}");
+    };
+    refused(&["topic", "create", "_foo"], "edge-broker topic create foo");
+    refused(
+        &["publish", "_retained", "evil"],
+        "is not written: _retained",
+    );
+    let policy = ["topic", "set", "_retained", "cleanup.policy=delete"];
+    refused(&policy, "is not changed: _retained");
+    refused(
+        &["topic", "set", "_dead_letter", "edge.forward=true"],
+        "is not changed",
+    );
+}
+
+#[test]
+fn what_a_command_suggests_can_be_done() {
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let said = |arguments: &[&str]| {
+        let refused = gateway.run(arguments);
+        assert!(!refused.status.success(), "{refused:?}");
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    assert!(!said(&["publish", "bad name", "x"]).contains("topic create bad name"));
+    assert!(said(&["publish", "good", "x"]).contains("topic create good"));
+    gateway.ask(&["topic", "create", "t", "partitions=4"]);
+    let near = said(&["topic", "set", "t", "retention.msx=1"]);
+    assert!(near.contains("did you mean retention.ms?"), "{near}");
+    let fewer = said(&["topic", "set", "t", "partitions=2"]);
+    assert!(fewer.contains("never fewer"), "{fewer}");
+    let small = said(&["topic", "create", "u", "max.message.bytes=1"]);
+    assert!(small.contains("1024 to 8388608"), "{small}");
+}
+
+#[test]
+fn a_path_that_reads_refuses_other_methods_and_says_which_it_takes() {
+    use std::io::{Read, Write};
+    let dir = scratch();
+    let gateway = Gateway::start(dir.path());
+    let answer = |head: &str| {
+        let mut stream = std::net::TcpStream::connect(gateway.http()).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.to_lowercase()
+    };
+    let end = "connection: close\r\ncontent-length: 0\r\n\r\n";
+    let posted = answer(&format!(
+        "POST /status HTTP/1.1\r\nhost: localhost\r\n{end}"
+    ));
+    assert!(posted.starts_with("http/1.1 405"), "{posted}");
+    assert!(posted.contains("allow: get, head"), "{posted}");
+    let named = answer(&format!(
+        "GET /status HTTP/1.1\r\nhost: evil.example\r\n{end}"
+    ));
+    assert!(named.starts_with("http/1.1 421"), "{named}");
+    assert!(named.contains("by localhost"), "{named}");
+}
+
 #[test]
 fn publish_and_tail_meet() {
     let dir = scratch();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::gateway::{Gateway, Setup};
 use crate::support::mqtt::{Client, End, Hello, Packet, publish};
-use crate::support::{proved, scratch};
+use crate::support::{eventually, proved, scratch};
 
 #[test]
 fn connack_of_version_5_announces_the_limits() {
@@ -99,6 +99,16 @@ fn more_than_the_receive_maximum_is_a_protocol_error() {
         last.last(),
         Some(&Packet::Disconnect { reason: 0x93 }),
         "{last:?}"
+    );
+    eventually(
+        "a line that names the setting",
+        Duration::from_secs(5),
+        || {
+            let said = gateway.said();
+            said.iter()
+                .any(|line| line.contains("mqtt.in_flight_max"))
+                .then_some(())
+        },
     );
 }
 

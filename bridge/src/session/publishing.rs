@@ -28,7 +28,7 @@ impl Session {
             if publish.qos > QoS::AtMostOnce
                 && self.acks.len() >= usize::from(self.limits.in_flight_max)
             {
-                let what = "more in flight than the receive maximum";
+                let what = "more in flight than mqtt.in_flight_max, which CONNACK announced";
                 return close_violation(Reason::RECEIVE_MAXIMUM_EXCEEDED, what);
             }
             if let Err(step) = self.resolve_alias(&mut publish) {

@@ -152,7 +152,7 @@ fn roots(ca_file: &str) -> Result<RootCertStore, String> {
     Ok(store)
 }
 
-fn certificates(path: &str, key: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(path: &str, key: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = fs::read(path).map_err(|error| format!("{key} {path}: {error}"))?;
     let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let list = list.map_err(|error| format!("{key} {path}: {error}"))?;

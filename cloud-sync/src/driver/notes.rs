@@ -16,7 +16,8 @@ pub(super) fn say(note: &Note) {
         ),
         Note::Resumed { topic } => log::info!("{topic} is forwarded again"),
         Note::Created { central_topic } => log::info!("created at central: {central_topic}"),
-        Note::Unreachable(error) => log::warn!("central: {error}; {}", error.hint()),
+        // The alarm says it; here are the tries of a hunt for the cause.
+        Note::Unreachable(error) => log::debug!("central: {error}; {}", error.hint()),
         Note::Reachable {
             after_ms,
             waiting_records,

@@ -156,8 +156,8 @@ pub struct Counters {
     pub records: u64,
     /// Bytes written to the device by them.
     pub device_bytes: u64,
-    /// Bytes of frames in them.
-    pub frame_bytes: u64,
+    /// Bytes of the records' values, as they came, without those of the gateway's own topics.
+    pub payload_bytes: u64,
 }
 
 /// The state machine of one gateway. `T` is the caller's ticket.
@@ -518,6 +518,10 @@ impl<T> SiteCore<T> {
             fix: fix.to_owned(),
         });
         alarm.message = message;
+        // The same alarm may have another cause by now, and then another remedy.
+        if alarm.fix != fix {
+            fix.clone_into(&mut alarm.fix);
+        }
     }
 
     fn clear(&mut self, code: &'static str) {

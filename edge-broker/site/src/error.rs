@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// What of the disk is left to other programs. With no more free, raising it makes matters worse.
+pub(crate) const FREE_BYTES_MIN: &str = "storage.free_bytes_min";
+
 /// Why records were not taken. Nothing of the request is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -49,10 +52,11 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Full { limit } => {
-                write!(
-                    f,
-                    "storage is full; free space, raise it or let old data go: {limit}"
-                )
+                let what = match *limit {
+                    FREE_BYTES_MIN => "the filesystem is full; free space on it, left to others",
+                    _ => "the store is full; lower retention, let central catch up, or raise",
+                };
+                write!(f, "{what}: {limit}")
             }
             Refused::Poisoned { retry_after_ms } => {
                 write!(
@@ -146,9 +150,13 @@ impl fmt::Display for TopicError {
                 partitions,
                 partitions_min,
             } => {
+                let why = match partitions_min {
+                    0 | 1 => "",
+                    _ => "; keys stay in their partitions, so there are never fewer",
+                };
                 write!(
                     f,
-                    "partitions must be {partitions_min} to 1000: {partitions}"
+                    "partitions must be {partitions_min} to 1000{why}: {partitions}"
                 )
             }
             TopicError::TooMany { count_max } => {
@@ -265,6 +273,10 @@ impl std::error::Error for OpenError {}
 impl From<edge_log::OpenError> for OpenError {
     fn from(error: edge_log::OpenError) -> Self {
         match error {
+            // A folder of another user is no failing disk.
+            edge_log::OpenError::Disk(edge_log::DiskError::Io(cause)) => {
+                OpenError::Storage(format!("the data folder cannot be used: {cause}"))
+            }
             edge_log::OpenError::Locked(_) => OpenError::Locked(error.to_string()),
             edge_log::OpenError::Disk(_) => OpenError::Storage(error.to_string()),
         }

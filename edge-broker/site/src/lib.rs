@@ -18,6 +18,7 @@ mod compaction;
 mod config;
 pub mod control;
 pub mod core;
+mod damage;
 mod error;
 mod frames;
 mod holes;
@@ -43,6 +44,7 @@ pub use age::Moment;
 pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now};
 pub use clock::{ClockTrust, Mend, Mends, mended_ms};
 pub use config::{SiteConfig, WhenFull};
+pub use damage::{Reading, next_readable, read_up_to_damage};
 pub use edge_log::{StoreConfig, TopicId, TopicPartition};
 pub use error::{FrameReadError, OpenError, ReadError, Refused, TopicError};
 pub use frames::FrameReader;
@@ -58,5 +60,6 @@ pub use status::{
 };
 pub use ticket::Ticket;
 pub use topics::{
-    CleanupPolicy, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull, check_topic_name,
+    CleanupPolicy, MESSAGE_BYTES, Priority, Topic, TopicConfig, TopicTable, TopicWhenFull,
+    check_topic_name,
 };

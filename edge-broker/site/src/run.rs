@@ -285,13 +285,13 @@ impl SiteLoop {
                 free_bytes: usage.free_bytes,
                 free_bytes_min: self.shared.config.store.free_bytes_min,
                 slices: usage.slices.len(),
-                oldest_ms: usage.slices.first().map(|slice| slice.max_timestamp_ms),
+                oldest_age_ms: core.oldest_age_ms(now),
             },
             wear: WearStatus {
                 gb_per_day_max: self.shared.config.wear_gb_per_day,
                 gb_per_day: written as f64 / 1e9 * (86_400_000.0 / elapsed_ms as f64),
                 bytes_written: written,
-                bytes_payload: counters.frame_bytes,
+                bytes_payload: counters.payload_bytes,
             },
             sync: SyncStatus {
                 commits: counters.commits,

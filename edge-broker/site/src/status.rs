@@ -49,6 +49,8 @@ pub struct Alarm {
 pub struct OpenReport {
     /// The store's random id, also its raft id.
     pub store_id: u64,
+    /// Its id before, if this start gave it a new one; 0 = nobody knows.
+    pub previous_store_id: Option<u64>,
     /// How long opening took.
     pub opened_in_ms: u64,
     /// Whether it was stopped in order.
@@ -97,8 +99,8 @@ pub struct StorageStatus {
     pub free_bytes_min: u64,
     /// Slices on disk.
     pub slices: usize,
-    /// Site time of the oldest record.
-    pub oldest_ms: Option<i64>,
+    /// How old the oldest record is, by the time the site ran.
+    pub oldest_age_ms: Option<u64>,
 }
 
 /// Device writes.
@@ -110,7 +112,7 @@ pub struct WearStatus {
     pub gb_per_day: f64,
     /// Written since the start.
     pub bytes_written: u64,
-    /// Bytes of batches in it.
+    /// Bytes of record values in it, as they came: neither keys nor headers, not compressed.
     pub bytes_payload: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Topics: names, settings by their Kafka names, and the table that doors look them up in.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use edge_log::{TopicId, TopicPartition};
@@ -172,10 +173,10 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "max.message.bytes",
-        allowed: "1 to 16777216 bytes",
+        allowed: "1024 to 8388608 bytes",
         set: |config, value| {
             let bytes = value.parse().ok();
-            config.max_message_bytes = bytes.filter(|b| (1..=MESSAGE_BYTES_MAX).contains(b))?;
+            config.max_message_bytes = bytes.filter(|b| MESSAGE_BYTES.contains(b))?;
             Some(())
         },
     },
@@ -250,8 +251,9 @@ pub fn check_topic_name(name: &str) -> Result<(), TopicError> {
 /// Kafka's limit, so that every local topic can have a central one.
 const TOPIC_NAME_BYTES_MAX: usize = 249;
 
-/// The most a topic may allow for one batch: the smallest gateway has to hold it a few times.
-const MESSAGE_BYTES_MAX: u32 = 16 << 20;
+/// What a topic may allow for one batch, in the configuration as in `topic set`: less holds no
+/// message with its headers, and of the most the smallest gateway has to hold a few.
+pub const MESSAGE_BYTES: RangeInclusive<u32> = 1 << 10..=8 << 20;
 
 /// Partitions of one topic.
 pub(crate) const PARTITIONS_MAX: u32 = 1000;

@@ -3,7 +3,7 @@
 //! Names are the contract: the same in status, log, the metric `edge_alarm{code}` and the
 //! documentation. Pure.
 
-use cloud_sync::{CentralStatus, TopicState};
+use cloud_sync::{CentralStatus, FileProblem, TopicState};
 use edge_site::{SHED_AT_PERCENT, SiteStatus};
 
 use super::report::{Alarm, Report};
@@ -61,6 +61,21 @@ fn of_central(central: &CentralStatus, now_ms: i64) -> Option<Alarm> {
         message: format!("{}{tries}", failure.message),
         fix: failure.hint.clone(),
     })
+}
+
+/// Files that no connection could use: known before one is made. One that was made says more.
+pub fn add_files(alarms: &mut Vec<Alarm>, problems: &[FileProblem], now_ms: i64) {
+    for problem in problems {
+        if alarms.iter().any(|known| known.code == problem.alarm_code) {
+            continue;
+        }
+        alarms.push(Alarm {
+            code: problem.alarm_code.into(),
+            since_ms: now_ms,
+            message: problem.message.clone(),
+            fix: problem.hint().into(),
+        });
+    }
 }
 
 fn of_parked(central: &CentralStatus, now_ms: i64) -> impl Iterator<Item = Alarm> {
@@ -159,6 +174,21 @@ mod tests {
             }),
             ..Report::default()
         })
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_an_alarm_before_central_is_reached() {
+        let problem = FileProblem {
+            alarm_code: "central.auth",
+            key: "central.sasl.password_file",
+            message: "missing".into(),
+        };
+        let mut alarms = Vec::new();
+        add_files(&mut alarms, std::slice::from_ref(&problem), 5);
+        let codes = |alarms: &[Alarm]| alarms.iter().map(|a| a.code.clone()).collect::<Vec<_>>();
+        assert_eq!(codes(&alarms), ["central.auth"]);
+        add_files(&mut alarms, &[problem], 5);
+        assert_eq!(alarms.len(), 1, "once");
     }
 
     #[test]

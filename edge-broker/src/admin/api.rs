@@ -59,6 +59,15 @@ pub struct CreateTopic {
     pub settings: BTreeMap<String, String>,
 }
 
+/// What became of a retry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retried {
+    /// Name.
+    pub topic: String,
+    /// Otherwise there was nothing to try again.
+    pub was_parked: bool,
+}
+
 /// Settings to be changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetTopic {

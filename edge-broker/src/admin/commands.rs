@@ -8,13 +8,17 @@ use std::time::Instant;
 
 use bridge::RouteSetting;
 use bytes::Bytes;
+use cloud_sync::TopicState;
 use edge_site::{
-    AckLevel, AppendRequest, Appended, Header, Record, Refused as Appending, Topic, TopicError,
+    AckLevel, AppendRequest, Appended, Header, Record, Refused as Appending, Topic, TopicConfig,
+    TopicError, check_topic_name,
 };
 use hyper::StatusCode;
 
 use super::App;
-use super::api::{CreateTopic, Named, Publish, Published, SetTopic, TopicFigures, TopicInfo};
+use super::api::{
+    CreateTopic, Named, Publish, Published, Retried, SetTopic, TopicFigures, TopicInfo,
+};
 use super::gather;
 use super::record::Blob;
 use super::service::Refused;
@@ -46,6 +50,18 @@ pub async fn describe(app: &App, named: &Named) -> Result<TopicInfo, Refused> {
 
 /// Makes a topic.
 pub async fn create(app: &App, wanted: CreateTopic) -> Result<TopicInfo, Refused> {
+    if is_own(&wanted.topic) {
+        let text = format!(
+            "names that begin with _ are the gateway's own: {}",
+            wanted.topic
+        );
+        let other = wanted.topic.trim_start_matches('_');
+        let refused = Refused::new(StatusCode::BAD_REQUEST, text);
+        return Err(match other {
+            "" => refused.fix("choose a name that begins with a letter or a digit"),
+            other => refused.fix(format!("edge-broker topic create {other}")),
+        });
+    }
     let made = app
         .site
         .create_topic(&wanted.topic, wanted.partitions, &wanted.settings)
@@ -56,6 +72,9 @@ pub async fn create(app: &App, wanted: CreateTopic) -> Result<TopicInfo, Refused
 
 /// Changes settings of a topic, but none that the configuration decides at the next start.
 pub async fn set(app: &App, wanted: SetTopic) -> Result<TopicInfo, Refused> {
+    if is_own(&wanted.topic) && !may_be_set(&wanted) {
+        return Err(own_topic("changed", &wanted.topic));
+    }
     for (setting, value) in &wanted.settings {
         match app.bridge.route_setting(&wanted.topic, setting) {
             Some(said) if said.value != *value => {
@@ -74,14 +93,30 @@ pub async fn set(app: &App, wanted: SetTopic) -> Result<TopicInfo, Refused> {
 }
 
 /// Parts of the gateway keep what they know in these.
-fn own_topic(name: &str) -> Refused {
-    let text = format!("a topic of the gateway's own is not deleted: {name}");
+fn is_own(topic: &str) -> bool {
+    topic.starts_with('_')
+}
+
+/// How long dead letters stay is people's business, all else of such a topic the gateway's.
+fn may_be_set(wanted: &SetTopic) -> bool {
+    let mut names = wanted.settings.keys();
+    wanted.topic == "_dead_letter"
+        && wanted.partitions.is_none()
+        && names.all(|name| name.starts_with("retention."))
+}
+
+/// `done` is what was asked for: deleted, changed, written.
+fn own_topic(done: &str, name: &str) -> Refused {
+    let text = format!("a topic of the gateway's own is not {done}: {name}");
     let refused = Refused::new(StatusCode::CONFLICT, text);
     match name {
         "_retained" => refused
             .fix("clear one retained message: edge-broker publish --mqtt --retain TOPIC \"\""),
         "_dead_letter" => {
-            refused.fix("let its records go: edge-broker topic set _dead_letter retention.ms=1000")
+            let setting = "edge-broker topic set _dead_letter retention.ms=1000";
+            refused.fix(format!(
+                "how long it keeps its records may be set: {setting}"
+            ))
         }
         _ => refused,
     }
@@ -98,10 +133,8 @@ fn decided_by_route(app: &App, topic: &str, setting: &str, said: &RouteSetting) 
 
 /// Deletes a topic, but none of the gateway's own.
 pub async fn delete(app: &App, named: Named) -> Result<Named, Refused> {
-    if let Some(topic) = app.site.topics().get(&named.topic)
-        && topic.is_internal()
-    {
-        return Err(own_topic(&topic.name));
+    if is_own(&named.topic) && app.site.topics().get(&named.topic).is_some() {
+        return Err(own_topic("deleted", &named.topic));
     }
     app.site
         .delete_topic(&named.topic)
@@ -111,9 +144,15 @@ pub async fn delete(app: &App, named: Named) -> Result<Named, Refused> {
 }
 
 /// Tries a parked topic again.
-pub async fn retry(app: &App, named: Named) -> Result<Named, Refused> {
+pub async fn retry(app: &App, named: Named) -> Result<Retried, Refused> {
+    let topics = app.central.status().topics;
+    let mut parked = topics
+        .iter()
+        .filter(|topic| topic.state == TopicState::Parked);
+    let was_parked = parked.any(|topic| topic.topic == named.topic);
     if app.central.retry(&named.topic).await {
-        return Ok(named);
+        let topic = named.topic;
+        return Ok(Retried { topic, was_parked });
     }
     if app.site.topics().get(&named.topic).is_none() {
         return Err(unknown_topic(app, &named.topic));
@@ -182,12 +221,12 @@ async fn publish_record(
     value: Bytes,
     headers: Vec<(Bytes, Bytes)>,
 ) -> Result<Stored, Refused> {
+    if is_own(&message.topic) {
+        return Err(own_topic("written", &message.topic));
+    }
     let topics = app.site.topics();
-    let topic = topics.get(&message.topic).ok_or_else(|| {
-        unknown_topic(app, &message.topic)
-            .fix(format!("edge-broker topic create {}", message.topic))
-            .fix("or, for an MQTT topic that the routes map, add --mqtt")
-    })?;
+    let known = topics.get(&message.topic);
+    let topic = known.ok_or_else(|| no_topic_to_publish(app, &message.topic))?;
     let key = message.key.as_ref().map(blob).transpose()?;
     let partition = partition(topic, message.partition, key.as_deref())?;
     let header = |(key, value)| Header {
@@ -209,6 +248,18 @@ async fn publish_record(
         .map_err(|refused| refuse_append(&refused))?;
     let appended = ticket.await.map_err(|refused| refuse_append(&refused))?;
     Ok((topic.clone(), partition, appended))
+}
+
+/// What cannot be made is not suggested.
+fn no_topic_to_publish(app: &App, name: &str) -> Refused {
+    const OR_MQTT: &str = "or, for an MQTT topic that the routes map, add --mqtt";
+    match check_topic_name(name) {
+        Ok(()) => unknown_topic(app, name)
+            .fix(format!("edge-broker topic create {name}"))
+            .fix(OR_MQTT),
+        Err(error) if name.is_empty() => Refused::new(StatusCode::BAD_REQUEST, error.to_string()),
+        Err(error) => Refused::new(StatusCode::BAD_REQUEST, error.to_string()).fix(OR_MQTT),
+    }
 }
 
 fn blob(blob: &Blob) -> Result<Bytes, Refused> {
@@ -255,6 +306,13 @@ fn refuse_topic(app: &App, error: TopicError) -> Refused {
                 .fix(format!("change it: edge-broker topic set {name} KEY=VALUE"))
         }
         TopicError::Refused(refused) => refuse_append(&refused),
+        TopicError::InvalidSetting { ref name, .. } => {
+            let refused = Refused::new(StatusCode::BAD_REQUEST, error.to_string());
+            match nearest(name, TopicConfig::default().to_map().into_keys()) {
+                Some(near) if near != name => refused.fix(format!("did you mean {near}?")),
+                _ => refused,
+            }
+        }
         other => Refused::new(StatusCode::BAD_REQUEST, other.to_string()),
     }
 }

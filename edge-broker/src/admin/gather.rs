@@ -38,7 +38,7 @@ pub async fn report(app: &App) -> Report {
         },
         doors: app.doors(),
         devices: devices(app, &rates),
-        log: log(&site, now_ms),
+        log: log(&site),
         forward: forward(&site, &central, &rates, now_ms),
         disk: disk(&app.facts, &site, &rates, up_s),
         link: link(&central),
@@ -52,6 +52,7 @@ pub async fn report(app: &App) -> Report {
         ..Report::default()
     };
     report.alarms = alarms::gather(&site, &central, &report);
+    alarms::add_files(&mut report.alarms, &app.file_problems(), now_ms);
     let known = app.alarms();
     for alarm in &mut report.alarms {
         // Some do not know since when they are; then it is since they were met first.
@@ -79,7 +80,7 @@ fn devices(app: &App, rates: &Rates) -> Devices {
     }
 }
 
-fn log(site: &SiteStatus, now_ms: i64) -> Log {
+fn log(site: &SiteStatus) -> Log {
     let synced = site.sync.commits >= SYNCS_MIN;
     Log {
         end: site.last_index,
@@ -88,7 +89,7 @@ fn log(site: &SiteStatus, now_ms: i64) -> Log {
         bytes_used: site.storage.bytes_used,
         bytes_max: site.storage.bytes_max,
         slices: site.storage.slices as u64,
-        oldest_age_ms: age(site.storage.oldest_ms.filter(|ms| *ms > 0), now_ms),
+        oldest_age_ms: site.storage.oldest_age_ms,
         sync_us_p50: synced.then_some(site.sync.sync_us_p50),
         sync_us_p99: synced.then_some(site.sync.sync_us_p99),
         commits: site.sync.commits,

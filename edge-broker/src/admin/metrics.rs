@@ -97,9 +97,11 @@ const COUNTERS: &[Figure<u64>] = &[
     ("disk_written_bytes", "Written by the store", |r| {
         Some(r.disk.written_bytes)
     }),
-    ("payload_bytes", "Bytes of batches in it", |r| {
-        Some(r.disk.payload_bytes)
-    }),
+    (
+        "payload_bytes",
+        "Bytes of message values in it, as they came",
+        |r| Some(r.disk.payload_bytes),
+    ),
     ("central_records", "Records acknowledged by central", |r| {
         Some(r.forward.as_ref()?.forwarded)
     }),

@@ -12,7 +12,7 @@ mod alarms;
 pub mod api;
 pub mod client;
 mod commands;
-mod filter;
+pub mod filter;
 mod gather;
 mod http;
 mod metrics;
@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bridge::{Bridge, BridgeStats};
-use cloud_sync::CloudSync;
+use cloud_sync::{CentralConfig, CloudSync, FileProblem};
 use edge_site::Site;
 use smol::Async;
 
@@ -49,6 +49,9 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// When the sampling task did not run for this long, the executor does not turn.
 const HEARTBEAT_MS_MAX: u64 = 10_000;
 
+/// Files of `[central]` are looked at this often.
+const FILES_INTERVAL_MS: u64 = 10_000;
+
 /// What does not change while the process runs.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -60,6 +63,16 @@ pub struct Facts {
     pub node: String,
     /// `memory.bytes_max`.
     pub memory_bytes_max: u64,
+    /// `[central]`, for the files it names.
+    pub central: CentralConfig,
+}
+
+/// Files of `[central]` that cannot be used.
+#[derive(Debug, Default)]
+struct Files {
+    problems: Vec<FileProblem>,
+    /// When to look again.
+    next_ms: u64,
 }
 
 /// The running gateway as the admin doors see it.
@@ -71,6 +84,7 @@ pub struct App {
     started: Instant,
     rates: Mutex<Rates>,
     alarms: Mutex<AlarmLog>,
+    files: Mutex<Files>,
     heartbeat_ms: AtomicU64,
     doors: OnceLock<Doors>,
 }
@@ -86,6 +100,7 @@ impl App {
             started: Instant::now(),
             rates: Mutex::default(),
             alarms: Mutex::default(),
+            files: Mutex::default(),
             heartbeat_ms: AtomicU64::new(0),
             doors: OnceLock::new(),
         }
@@ -101,7 +116,9 @@ impl App {
         if let Some(what) = self.site.fatal() {
             return Err(what);
         }
-        let silent_ms = self.now_ms() - self.heartbeat_ms.load(Ordering::Relaxed);
+        let silent_ms = self.now_ms();
+        // Another thread may have beaten since.
+        let silent_ms = silent_ms.saturating_sub(self.heartbeat_ms.load(Ordering::Relaxed));
         if silent_ms > HEARTBEAT_MS_MAX {
             return Err(format!("the executor did not turn for {silent_ms} ms"));
         }
@@ -142,11 +159,31 @@ impl App {
         self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was wrong with the files of `[central]` when they were looked at last.
+    fn file_problems(&self) -> Vec<FileProblem> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.problems.clone()
+    }
+
+    async fn look_at_files(&self, now_ms: u64) {
+        let files = || self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files().next_ms > now_ms {
+            return;
+        }
+        let config = self.facts.central.clone();
+        let problems = smol::unblock(move || cloud_sync::check_files(&config)).await;
+        *files() = Files {
+            problems,
+            next_ms: now_ms + FILES_INTERVAL_MS,
+        };
+    }
+
     fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
 
     async fn sample(&self) {
+        self.look_at_files(self.now_ms()).await;
         let report = self.report().await;
         let now_ms = self.now_ms();
         self.rates().handle_sample(now_ms, Sample::of(&report));

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use edge_site::state::INCARNATION_JUMP;
+
 use super::report::{Report, Topic};
 
 /// Rates are over this long.
@@ -25,23 +27,23 @@ pub struct Sample {
     pub forwarded: u64,
     /// Bytes of the store.
     pub bytes_used: u64,
-    /// Committed ends of all partitions added up, by topic.
-    pub topics: BTreeMap<String, u64>,
+    /// Committed ends of all partitions, by topic.
+    pub topics: BTreeMap<String, Vec<u64>>,
 }
 
 impl Sample {
     /// What a report says.
     pub fn of(report: &Report) -> Sample {
-        let total = |topic: &Topic| {
+        let ends = |topic: &Topic| {
             let ends = topic.partitions.iter();
             let ends = ends.map(|partition| partition.committed_end.max(0) as u64);
-            (topic.name.clone(), ends.sum())
+            (topic.name.clone(), ends.collect())
         };
         Sample {
             received: report.devices.received,
             forwarded: report.forward.as_ref().map_or(0, |to| to.forwarded),
             bytes_used: report.log.bytes_used,
-            topics: report.topics.iter().map(total).collect(),
+            topics: report.topics.iter().map(ends).collect(),
         }
     }
 }
@@ -81,17 +83,28 @@ impl Rates {
 
     /// Messages from devices in a second.
     pub fn received_per_s(&self) -> f64 {
-        self.rate(|sample| Some(sample.received))
+        self.rate(|sample| sample.received)
     }
 
     /// Records to central in a second.
     pub fn forwarded_per_s(&self) -> f64 {
-        self.rate(|sample| Some(sample.forwarded))
+        self.rate(|sample| sample.forwarded)
     }
 
     /// Records of a topic in a second.
     pub fn topic_per_s(&self, name: &str) -> f64 {
-        self.rate(|sample| sample.topics.get(name).copied())
+        let (Some((_, first)), Some((_, last))) = (self.recent.front(), self.recent.back()) else {
+            return 0.0;
+        };
+        let ends = |sample: &Sample| sample.topics.get(name).cloned().unwrap_or_default();
+        let first = ends(first);
+        let appended = |(at, end): (usize, u64)| {
+            let before = first.get(at).copied().unwrap_or(0);
+            // A new incarnation leaves offsets out: they are no records.
+            end.saturating_sub(before) % INCARNATION_JUMP.unsigned_abs()
+        };
+        let appended = ends(last).into_iter().enumerate().map(appended).sum();
+        self.per_s(appended)
     }
 
     /// Seconds until `room_bytes` are gone; none while the store does not grow or it is too early.
@@ -105,18 +118,19 @@ impl Rates {
         u64::try_from(seconds).ok()
     }
 
-    fn rate(&self, counter: impl Fn(&Sample) -> Option<u64>) -> f64 {
-        let (Some((first_at, first)), Some((last_at, last))) =
-            (self.recent.front(), self.recent.back())
-        else {
+    fn rate(&self, counter: impl Fn(&Sample) -> u64) -> f64 {
+        let (Some((_, first)), Some((_, last))) = (self.recent.front(), self.recent.back()) else {
             return 0.0;
         };
-        let span_ms = last_at - first_at;
-        match (counter(first).unwrap_or(0), counter(last)) {
-            (first, Some(last)) if span_ms > 0 => {
-                last.saturating_sub(first) as f64 * 1000.0 / span_ms as f64
-            }
-            _ => 0.0,
+        self.per_s(counter(last).saturating_sub(counter(first)))
+    }
+
+    /// So many within the samples that are kept.
+    fn per_s(&self, count: u64) -> f64 {
+        let at = |sample: Option<&(u64, Sample)>| sample.map_or(0, |(at_ms, _)| *at_ms);
+        match at(self.recent.back()) - at(self.recent.front()) {
+            0 => 0.0,
+            span_ms => count as f64 * 1000.0 / span_ms as f64,
         }
     }
 }
@@ -128,7 +142,7 @@ mod tests {
     fn received(count: u64) -> Sample {
         Sample {
             received: count,
-            topics: [("mqtt".into(), count)].into(),
+            topics: [("mqtt".into(), vec![count])].into(),
             ..Sample::default()
         }
     }
@@ -158,6 +172,15 @@ mod tests {
         rates.handle_sample(0, received(100));
         rates.handle_sample(1000, received(0));
         assert_eq!(rates.received_per_s(), 0.0);
+    }
+
+    /// After a loss offsets go on 4 294 967 296 higher: the column showed that as messages.
+    #[test]
+    fn a_jump_of_the_offsets_is_no_rate() {
+        let mut rates = Rates::default();
+        rates.handle_sample(0, received(7));
+        rates.handle_sample(1000, received(7 + (1 << 32) + 5));
+        assert_eq!(rates.topic_per_s("mqtt"), 5.0);
     }
 
     #[test]

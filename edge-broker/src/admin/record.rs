@@ -27,6 +27,15 @@ impl Blob {
         }
     }
 
+    /// From bytes, in the shorter form: most control characters take six bytes of JSON.
+    pub fn compact(bytes: &[u8]) -> Blob {
+        let is_long = |byte: &&u8| **byte < b' ' && !b"\n\r\t\x08\x0c".contains(byte);
+        match bytes.iter().filter(is_long).count() * 5 > bytes.len() {
+            true => Blob::Hex { hex: hex(bytes) },
+            false => Blob::new(bytes),
+        }
+    }
+
     /// The bytes; none where the hex is none.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         match self {
@@ -149,6 +158,25 @@ mod tests {
             let back: Blob = serde_json::from_str(&json).unwrap();
             assert_eq!(back.bytes().unwrap(), bytes);
         }
+    }
+
+    /// A megabyte of zeros was six in JSON, and refused for it.
+    #[test]
+    fn the_compact_form_is_at_most_about_twice_the_bytes() {
+        let json = |blob: Blob| serde_json::to_string(&blob).unwrap();
+        for bytes in [
+            vec![0; 10_000],
+            b"{\"temp\":21.5}\n".repeat(500),
+            vec![b'\n'; 10_000],
+        ] {
+            let blob = Blob::compact(&bytes);
+            assert_eq!(blob.bytes().unwrap(), bytes);
+            assert!(json(blob).len() < bytes.len() * 2 + 20);
+        }
+        assert_eq!(
+            Blob::compact(b"a\nb\nc d e"),
+            Blob::Text("a\nb\nc d e".into())
+        );
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub struct Disk {
     pub free_bytes_min: u64,
     /// Written by the store since the start.
     pub written_bytes: u64,
-    /// Of which payload (batches).
+    /// Of which payload: values of messages, as they came.
     pub payload_bytes: u64,
     /// Written a day at the rate since the start.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use edge_site::ReadError;
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,11 +59,25 @@ pub async fn handle(app: Arc<App>, door: Door, request: Request<Incoming>) -> Re
         Door::Http if !host_is_allowed(&request) => Err(Refused::new(
             StatusCode::MISDIRECTED_REQUEST,
             "this Host is not served here",
+        )
+        .fix(
+            "ask by an address, http://127.0.0.1:9883, or by localhost: a name of a web page's \
+              choice could be anybody's",
         )),
         _ => route(&app, door, request).await,
     };
-    answer.unwrap_or_else(|Refused(status, refusal)| json(status, &refusal))
+    answer.unwrap_or_else(|Refused(status, refusal)| {
+        let mut answer = json(status, &refusal);
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            let allowed = HeaderValue::from_static(READING);
+            answer.headers_mut().insert(ALLOW, allowed);
+        }
+        answer
+    })
 }
+
+/// The methods of the paths that only read.
+const READING: &str = "GET, HEAD";
 
 async fn route(
     app: &Arc<App>,
@@ -75,6 +90,11 @@ async fn route(
         (Method::GET | Method::HEAD, "/ready") => Ok(lamp(app.ready().await)),
         (Method::GET | Method::HEAD, "/metrics") => Ok(metrics(app).await),
         (Method::GET | Method::HEAD, path::STATUS) => Ok(json(StatusCode::OK, &app.report().await)),
+        (_, "/health" | "/ready" | "/metrics" | path::STATUS) => Err(Refused::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("this path only reads: {name}"),
+        )
+        .fix(format!("ask with {READING}"))),
         (Method::POST, _) if door == Door::Socket => command(app, &name, request).await,
         _ => Err(nothing_here(door, &name)),
     }
@@ -110,9 +130,7 @@ async fn tail(app: &Arc<App>, query: Query) -> Result<Response<Body>, Refused> {
                 format!("no such partition: {number}"),
             ),
             TailError::Filter(what) => Refused::new(StatusCode::BAD_REQUEST, what),
-            TailError::Read(error) => {
-                Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
-            }
+            TailError::Read(error) => refuse_read(&error),
         })?;
     let chunks = stream::unfold(tail, |mut tail| async move {
         let chunk = tail.next_chunk().await?;
@@ -123,6 +141,20 @@ async fn tail(app: &Arc<App>, query: Query) -> Result<Response<Body>, Refused> {
         "application/x-ndjson",
         StreamBody::new(chunks).boxed_unsync(),
     ))
+}
+
+/// Where the store is damaged it mends itself within seconds; how it found that is for the log.
+fn refuse_read(error: &ReadError) -> Refused {
+    let refused = |text: String| Refused::new(StatusCode::SERVICE_UNAVAILABLE, text);
+    match error {
+        ReadError::Storage(what) => {
+            log::warn!("a tail cannot begin: {what}");
+            refused("where to begin cannot be found: the log is damaged there".to_owned())
+                .fix("it is salvaged within seconds: try again, or use --from-beginning")
+                .fix("what was lost and what was put aside: edge-broker status")
+        }
+        other => refused(other.to_string()),
+    }
 }
 
 async fn metrics(app: &App) -> Response<Body> {
@@ -162,7 +194,7 @@ fn respond(status: StatusCode, kind: &'static str, body: Body) -> Response<Body>
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
@@ -24,6 +25,8 @@ const BACKLOG: i32 = 64;
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
+    /// Device and inode: what stands at the path later may be another's.
+    file: Option<(u64, u64)>,
     /// The file that names it, where it is not in the data folder.
     pointer: Option<PathBuf>,
     listening: OwnedFd,
@@ -39,6 +42,7 @@ impl Socket {
             PathBuf::from(setting)
         };
         let pointer = (path != inside).then(|| socket_pointer(data));
+        make_room(&path, setting)?;
         let listening = listen(&path).map_err(|error| {
             Failure::new(
                 Exit::IO,
@@ -52,6 +56,7 @@ impl Socket {
         }
         .map_err(|error| Failure::new(Exit::IO, format!("{}: {error}", data.display())))?;
         Ok(Socket {
+            file: file_at(&path),
             path,
             pointer,
             listening,
@@ -72,17 +77,47 @@ impl Socket {
 
     /// Takes it away: nobody answers there any more.
     pub fn remove(&self) {
-        // Gone already is as good.
-        let _ = fs::remove_file(&self.path);
+        if self.file.is_some() && file_at(&self.path) == self.file {
+            // Gone already is as good.
+            let _ = fs::remove_file(&self.path);
+        }
         if let Some(pointer) = &self.pointer {
             let _ = fs::remove_file(pointer);
         }
     }
 }
 
+/// Takes away the socket that an earlier gateway left behind, and nothing else: a slip in
+/// `admin.socket` must not cost a file, or another program its socket.
+fn make_room(path: &Path, setting: &str) -> Result<(), Failure> {
+    let what = match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => "is there and is no socket",
+        Ok(_) if UnixStream::connect(path).is_ok() => "is the socket of a running program",
+        // What else is wrong with the path, making the socket says.
+        _ => {
+            let _ = remove_if_there(path);
+            return Ok(());
+        }
+    };
+    let text = format!(
+        "admin socket cannot be made, this {what}: {}",
+        path.display()
+    );
+    Err(match setting {
+        "auto" => Failure::new(Exit::IO, text).fix(format!("move it away: {}", path.display())),
+        _ => Failure::new(Exit::CONFIG, text)
+            .fix("name a path that is free: admin.socket, or \"auto\" for one in the data folder"),
+    })
+}
+
+/// Which file stands at a path.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// Listens with mode 0600 from the first moment: the mode is set before the name exists.
 fn listen(path: &Path) -> io::Result<OwnedFd> {
-    remove_if_there(path)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
@@ -125,7 +160,7 @@ pub fn bind_http(address: &str) -> Result<Vec<(SocketAddr, Async<TcpListener>)>,
                 listener,
             )),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(in_use(candidate, "--admin localhost:9884"));
+                return Err(in_use(candidate, "--admin"));
             }
             // A machine without IPv6 has no ::1; one address is enough.
             Err(error) => first_error = first_error.or(Some((candidate, error))),
@@ -141,8 +176,8 @@ pub fn bind_http(address: &str) -> Result<Vec<(SocketAddr, Async<TcpListener>)>,
     Err(Failure::new(Exit::UNAVAILABLE, text))
 }
 
-/// `127.0.0.1:1883 is in use by mosquitto (pid 712)`, and how to get out.
-pub fn in_use(address: SocketAddr, other: &str) -> Failure {
+/// `127.0.0.1:1883 is in use by mosquitto (pid 712)`, and how to get out: `flag` names another.
+pub fn in_use(address: SocketAddr, flag: &str) -> Failure {
     let owner = machine::port_owner(address);
     let by = owner
         .as_ref()
@@ -157,7 +192,8 @@ pub fn in_use(address: SocketAddr, other: &str) -> Failure {
         Some(owner) => failure.fix(format!("stop it: kill {}", owner.pid)),
         None => failure,
     };
-    failure.fix(format!("or use another port: {other}"))
+    let other = address.port().saturating_add(1);
+    failure.fix(format!("or use another port: {flag} localhost:{other}"))
 }
 
 #[cfg(test)]
@@ -185,6 +221,33 @@ mod tests {
         let first = Socket::bind(folder.path(), "auto").unwrap();
         drop(first);
         Socket::bind(folder.path(), "auto").unwrap();
+    }
+
+    #[test]
+    fn what_is_no_left_over_socket_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "years of work").unwrap();
+        let failure = Socket::bind(folder.path(), precious.to_str().unwrap()).unwrap_err();
+        assert_eq!(failure.code, Exit::CONFIG, "{failure}");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "years of work");
+        // A socket that answers is another program's.
+        let other = folder.path().join("other.sock");
+        let _listening = UnixListener::bind(&other).unwrap();
+        let failure = Socket::bind(folder.path(), other.to_str().unwrap()).unwrap_err();
+        assert_eq!(failure.code, Exit::CONFIG, "{failure}");
+        UnixStream::connect(&other).unwrap();
+    }
+
+    #[test]
+    fn only_its_own_file_is_taken_away_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = Socket::bind(folder.path(), "auto").unwrap();
+        // The file keeps its inode while it has another name.
+        fs::rename(socket.path(), folder.path().join("aside")).unwrap();
+        fs::write(socket.path(), "of somebody else").unwrap();
+        socket.remove();
+        assert!(socket.path().exists());
     }
 
     #[test]

@@ -7,16 +7,21 @@
 //! ```
 //! Memory is one chunk per stream: the next one is read when the socket took the last.
 
+mod damage;
 mod newest;
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use bytes::Bytes;
-use edge_site::{CommitWatch, ReadError, Record, RecordBatch, Site, Topic, TopicPartition};
+use edge_site::{
+    CommitWatch, ReadError, Record, RecordBatch, Site, Topic, TopicPartition, read_up_to_damage,
+};
 use serde::{Deserialize, Serialize};
 
 use super::filter::Filter;
 use super::record::{Line, Streamed};
+use damage::Damage;
 
 /// Asked of the store at one time.
 const READ_BYTES_MAX: usize = 256 << 10;
@@ -75,6 +80,8 @@ struct Cursor {
     end: i64,
     /// Not followed any more: its topic is gone.
     gone: bool,
+    /// What is at `next` cannot be read for now.
+    damage: Option<Damage>,
 }
 
 /// One `tail` under way.
@@ -86,6 +93,8 @@ pub struct Tail {
     known: BTreeSet<TopicPartition>,
     watch: CommitWatch,
     left: u64,
+    /// Notes about where it begins, to be said first.
+    notes: Vec<u8>,
     /// The partition that is read next, so that all have their turn.
     turn: usize,
 }
@@ -118,6 +127,7 @@ impl Tail {
             known: BTreeSet::new(),
             watch,
             left,
+            notes: Vec::new(),
             turn: 0,
         };
         tail.check_names()?;
@@ -145,6 +155,9 @@ impl Tail {
 
     /// The next lines; none at the end. Dropped midway, the lines of this call are read again.
     pub async fn next_chunk(&mut self) -> Option<Bytes> {
+        if !self.notes.is_empty() {
+            return Some(Bytes::from(std::mem::take(&mut self.notes)));
+        }
         loop {
             if self.left == 0 {
                 return None;
@@ -153,27 +166,48 @@ impl Tail {
             if !lines.is_empty() {
                 return Some(Bytes::from(lines));
             }
-            if !self.moved_on() {
+            let Some(retry_at) = self.next_read_at() else {
                 if !self.query.follow {
                     return None;
                 }
-                self.watch.changed().await;
-                if let Err(error) = self.find_partitions(Start::Beginning).await {
-                    log::warn!("tail: {error}");
-                }
+                self.wait(None).await;
+                continue;
+            };
+            if retry_at > Instant::now() {
+                self.wait(Some(retry_at)).await;
             }
         }
     }
 
-    /// Whether something is left to read without waiting.
-    fn moved_on(&self) -> bool {
-        self.cursors.iter().any(|cursor| match self.query.follow {
+    /// When something is left to read: now, or when damage is looked at again.
+    fn next_read_at(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let left = self.cursors.iter().filter(|cursor| !cursor.gone);
+        let left = left.filter(|cursor| match self.query.follow {
             true => self
                 .site
                 .marks(cursor.partition)
-                .is_some_and(|marks| cursor.next < marks.committed_end && !cursor.gone),
-            false => cursor.next < cursor.end && !cursor.gone,
-        })
+                .is_some_and(|marks| cursor.next < marks.committed_end),
+            false => cursor.next < cursor.end,
+        });
+        left.map(|cursor| cursor.damage.map_or(now, |damage| damage.retry_at))
+            .min()
+    }
+
+    /// Until something commits, or until that moment.
+    async fn wait(&mut self, until: Option<Instant>) {
+        let timer = async {
+            match until {
+                Some(at) => drop(smol::Timer::at(at).await),
+                None => smol::future::pending().await,
+            }
+        };
+        smol::future::or(self.watch.changed(), timer).await;
+        if self.query.follow
+            && let Err(error) = self.find_partitions(Start::Beginning).await
+        {
+            log::warn!("tail: {error}");
+        }
     }
 
     /// One read of each partition that has something, until a chunk is full.
@@ -187,23 +221,34 @@ impl Tail {
             let position = turn % partitions;
             self.turn = (position + 1) % partitions;
             let cursor = &self.cursors[position];
-            let Some(marks) = self.site.marks(cursor.partition) else {
+            let Some(end) = self.end_of(cursor) else {
                 self.cursors[position].gone = true;
                 continue;
-            };
-            let end = if self.query.follow {
-                marks.committed_end
-            } else {
-                cursor.end
             };
             if cursor.next >= end || cursor.gone || self.left == 0 {
                 continue;
             }
-            let (partition, next) = (cursor.partition, cursor.next);
-            let read = self.site.read(partition, next, READ_BYTES_MAX).await;
-            self.take(position, end, read, &mut out);
+            if cursor.damage.is_some_and(|damage| damage.is_left_alone()) {
+                continue;
+            }
+            let (partition, next, site) = (cursor.partition, cursor.next, &self.site);
+            let read = |at, bytes_max| site.read(partition, at, bytes_max);
+            let batches = read_up_to_damage(&read, next, READ_BYTES_MAX).await;
+            match batches {
+                Err(ReadError::Storage(_)) => self.meet_damage(position, end, &mut out).await,
+                batches => self.take(position, end, batches, &mut out),
+            }
         }
         out
+    }
+
+    /// Up to where a partition is read now; none once it is gone.
+    fn end_of(&self, cursor: &Cursor) -> Option<i64> {
+        let marks = self.site.marks(cursor.partition)?;
+        Some(match self.query.follow {
+            true => marks.committed_end,
+            false => cursor.end,
+        })
     }
 
     fn take(
@@ -213,6 +258,10 @@ impl Tail {
         read: Result<Vec<RecordBatch>, ReadError>,
         out: &mut Vec<u8>,
     ) {
+        if let Ok(batches) = &read {
+            let found = batches.first().map_or(end, RecordBatch::base_offset);
+            self.leave_damage(position, found, out);
+        }
         match read {
             // Nothing below the committed end: what was there is gone.
             Ok(batches) if batches.is_empty() => self.cursors[position].next = end,
@@ -228,10 +277,8 @@ impl Tail {
                 self.skip_to(position, start, end, out)
             }
             Err(error) => {
-                failure(
-                    out,
-                    format!("{} cannot be read: {error}", self.cursors[position].name()),
-                );
+                let name = self.cursors[position].name();
+                failure(out, format!("{name} ends here: {error}"));
                 self.cursors[position].gone = true;
             }
         }
@@ -344,7 +391,32 @@ impl Tail {
             return Ok(());
         };
         let (first, end) = (marks.start, marks.committed_end);
-        let next = match start {
+        let next = self.place(partition, start, first, end).await?;
+        let cursor = Cursor {
+            topic: topic.name.to_string(),
+            partition,
+            next,
+            end,
+            gone: false,
+            damage: None,
+        };
+        if next > end {
+            let text = format!("{} ends at {end}, there is no {next} yet", cursor.name());
+            note(&mut self.notes, text);
+        }
+        self.cursors.push(cursor);
+        Ok(())
+    }
+
+    /// Where to begin in a partition that has `first..end`.
+    async fn place(
+        &self,
+        partition: TopicPartition,
+        start: Start,
+        first: i64,
+        end: i64,
+    ) -> Result<i64, ReadError> {
+        Ok(match start {
             Start::Beginning => first,
             Start::End => end,
             Start::Offset(offset) => offset,
@@ -355,16 +427,7 @@ impl Tail {
                 .offset_for_timestamp(partition, ms)
                 .await?
                 .unwrap_or(end),
-        };
-        let topic = topic.name.to_string();
-        self.cursors.push(Cursor {
-            topic,
-            partition,
-            next,
-            end,
-            gone: false,
-        });
-        Ok(())
+        })
     }
 }
 

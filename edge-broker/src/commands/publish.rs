@@ -71,7 +71,7 @@ fn header(text: &str) -> Result<(String, Blob), Failure> {
 
 fn payload(argument: &str) -> Result<Blob, Failure> {
     if argument != "-" {
-        return Ok(Blob::Text(argument.to_owned()));
+        return Ok(Blob::compact(argument.as_bytes()));
     }
     let mut bytes = Vec::new();
     let mut input = std::io::stdin().take(PAYLOAD_BYTES_MAX + 1);
@@ -82,7 +82,7 @@ fn payload(argument: &str) -> Result<Blob, Failure> {
         let text = format!("a payload is at most 1 MiB: over {PAYLOAD_BYTES_MAX} bytes");
         return Err(Failure::new(Exit::USAGE, text));
     }
-    Ok(Blob::new(&bytes))
+    Ok(Blob::compact(&bytes))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Shows a report; a figure that is not in it is not shown. Exit code = the verdict's degree.
 
 use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,20 +32,64 @@ const VERDICT_INDENT: usize = 10;
 /// Prints the status once, or again and again.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let gateway = Gateway::find(&args.common)?;
+    if args.watch {
+        return watch(&gateway, args.common.json);
+    }
+    let report: Report = gateway.get(path::STATUS)?;
+    if args.common.json {
+        print_json(&report)?;
+    } else {
+        print(&shown(&report))?;
+    }
+    Ok(ExitCode::from(code(report.verdict.degree)))
+}
+
+/// Until Ctrl-C, or until nobody reads any more. A gateway that restarts is waited for.
+fn watch(gateway: &Gateway, json: bool) -> Result<ExitCode, Failure> {
     loop {
-        let report: Report = gateway.get(path::STATUS)?;
-        if args.common.json {
-            print_json(&report)?;
-        } else {
-            // A watched terminal starts anew at its top.
-            let clear = if args.watch { "\u{1b}[H\u{1b}[2J" } else { "" };
-            print(&format!("{clear}{}", shown(&report)))?;
-        }
-        if !args.watch {
-            return Ok(ExitCode::from(code(report.verdict.degree)));
+        let text = match gateway.get::<Report>(path::STATUS) {
+            Ok(report) if json => serde_json::to_string(&report).unwrap_or_default() + "\n",
+            Ok(report) => shown(&report),
+            // On standard error, where programs that read the figures do not look.
+            Err(failure) if json && failure.code == Exit::NO_GATEWAY => {
+                failure.report();
+                String::new()
+            }
+            Err(failure) if failure.code == Exit::NO_GATEWAY => failure.to_string(),
+            Err(failure) => return Err(failure),
+        };
+        let text = match terminal_lines().filter(|_| !json) {
+            Some(lines) => format!("{CLEAR}{}", cut(&text, lines)),
+            None => text,
+        };
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+            Err(error) => return Err(Failure::new(Exit::IO, format!("cannot write: {error}"))),
         }
         std::thread::sleep(WATCH_INTERVAL);
     }
+}
+
+/// A watched terminal starts anew at its top.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+
+/// How many lines the terminal has; none where the output is no terminal.
+fn terminal_lines() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_row)).filter(|lines| *lines > 0)
+}
+
+/// The verdict stands at the top: what does not fit goes at the end.
+fn cut(text: &str, lines: usize) -> String {
+    if text.lines().count() < lines {
+        return text.to_owned();
+    }
+    // One for what is left out, one for the cursor.
+    let shown = text.lines().take(lines.saturating_sub(2));
+    let shown: String = shown.map(|line| format!("{line}\n")).collect();
+    format!("{shown}… more: edge-broker status\n")
 }
 
 fn code(degree: Degree) -> u8 {
@@ -75,11 +120,9 @@ fn shown(report: &Report) -> String {
         text.push_str(&topics(&visible));
     }
     text.push('\n');
-    if !report.alarms.is_empty() {
-        report
-            .alarms
-            .iter()
-            .for_each(|alarm| text.push_str(&alarm_lines(alarm, report.time_ms)));
+    let names = report.alarms.iter().map(|alarm| alarm.code.len()).max();
+    for alarm in &report.alarms {
+        text.push_str(&alarm_lines(alarm, report.time_ms, names.unwrap_or(0)));
     }
     text.push_str(&ledger(report));
     text
@@ -249,30 +292,41 @@ fn topics(topics: &[&Topic]) -> String {
     table.to_string()
 }
 
-/// Name, since when, what; below it what to do.
-fn alarm_lines(alarm: &Alarm, now_ms: i64) -> String {
-    const INDENT: usize = 42;
-    let since = since(alarm.since_ms, now_ms);
-    let head = format!("{}   since {since}", alarm.code);
+/// Name, since when, what; below it what to do. The columns are `names` and [`SINCE`] wide.
+fn alarm_lines(alarm: &Alarm, now_ms: i64, names: usize) -> String {
+    const SINCE: usize = "since 09:41 UTC   ".len();
+    let indent = names + 3 + SINCE;
+    let since = format!("since {}", since(alarm.since_ms, now_ms));
+    let head = format!("{:<names$}   {since}", alarm.code);
     let mut text = String::new();
     let mut first = Some(head);
     for line in [&alarm.message, &alarm.fix]
         .into_iter()
         .filter(|line| !line.is_empty())
     {
-        for line in wrap(line, WIDTH - INDENT) {
-            let _ = writeln!(text, "{:<INDENT$}{line}", first.take().unwrap_or_default());
+        for line in wrap(line, WIDTH.saturating_sub(indent)) {
+            let _ = writeln!(text, "{:<indent$}{line}", first.take().unwrap_or_default());
         }
     }
     text
 }
 
-/// Today the time, before that the day.
+/// Today the time, before that the day, before this year the whole date.
 fn since(since_ms: i64, now_ms: i64) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let (since, now) = (show_time(since_ms), show_time(now_ms));
-    match since.get(..10) == now.get(..10) {
-        true => format!("{} UTC", since.get(11..16).unwrap_or_default()),
-        false => since.get(..10).unwrap_or_default().to_owned(),
+    let part = |from: usize, to: usize| since.get(from..to).unwrap_or_default();
+    if since.get(..10) == now.get(..10) {
+        return format!("{} UTC", part(11, 16));
+    }
+    let month = part(5, 7).parse::<usize>().unwrap_or(0);
+    match MONTHS.get(month.wrapping_sub(1)) {
+        Some(month) if since.get(..4) == now.get(..4) => {
+            format!("{} {month}", part(8, 10).trim_start_matches('0'))
+        }
+        _ => part(0, 10).to_owned(),
     }
 }
 

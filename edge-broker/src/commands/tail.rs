@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::format::Format;
 use crate::admin::api::path;
 use crate::admin::client::Gateway;
+use crate::admin::filter::Filter;
 use crate::admin::record::{Blob, Line, Streamed};
 use crate::admin::stream::{Query, Start};
 use crate::cli::TailArgs;
@@ -60,6 +61,10 @@ pub fn run(args: &TailArgs) -> Result<ExitCode, Failure> {
 }
 
 fn query(args: &TailArgs) -> Result<Query, Failure> {
+    if let Some(filter) = &args.mqtt {
+        let parsed = Filter::parse(filter).map(drop);
+        parsed.map_err(|what| Failure::new(Exit::USAGE, format!("--mqtt: {what}")))?;
+    }
     Ok(Query {
         topic: args.topic.clone(),
         partition: args.partition,
@@ -202,6 +207,17 @@ mod tests {
         assert_eq!(start_of(&["--offset", "18211"]), Start::Offset(18_211));
         assert_eq!(start_of(&["--offset", "-5"]), Start::Back(5));
         assert!(matches!(start_of(&["--since", "10m"]), Start::Timestamp(_)));
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_wrong_usage() {
+        for filter in ["a/#/b", ""] {
+            let arguments = ["edge-broker", "tail", "--mqtt", filter];
+            match Cli::try_parse_from(arguments).unwrap().command {
+                Command::Tail(args) => assert_eq!(query(&args).unwrap_err().code, Exit::USAGE),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

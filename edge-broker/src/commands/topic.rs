@@ -22,10 +22,10 @@ pub fn run(command: &TopicCommand) -> Result<ExitCode, Failure> {
             partitions,
             settings: arguments,
         } => {
-            let settings = settings(arguments)?;
+            let (as_setting, settings) = partitions_apart(settings(arguments)?)?;
             let wanted = CreateTopic {
                 topic: name.clone(),
-                partitions: *partitions,
+                partitions: partitions.or(as_setting),
                 settings,
             };
             let made: TopicInfo = Gateway::find(common)?.ask(path::CREATE, &wanted)?;

@@ -17,6 +17,9 @@ use super::schema::{Key, SECTIONS, Section, key_named, section_named};
 pub struct Problem {
     /// `path:line`, a flag, or the file alone.
     pub place: String,
+    /// Its line; 0 where it has none. Problems are told in this order.
+    #[serde(skip)]
+    pub line: usize,
     /// Dotted key; "" where the text is no TOML at all.
     pub key: String,
     /// What is wrong with it.
@@ -27,6 +30,22 @@ pub struct Problem {
     /// What is allowed there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
+}
+
+impl Problem {
+    /// Whether it is about the command line.
+    pub fn is_of_a_flag(&self) -> bool {
+        self.place.starts_with("--")
+    }
+
+    /// Whether `other`, about keys that do not fit each other, may be nothing but its effect: a
+    /// value that is wrong is not there, and its default was looked at instead.
+    pub fn hides(&self, other: &Problem) -> bool {
+        let section = |key: &str| key.split(['.', '[']).next().unwrap_or_default().to_owned();
+        let (here, there) = (section(&self.key), section(&other.key));
+        // Memory is shared out by keys of the store.
+        here.is_empty() || here == there || (here == "storage" && there == "memory")
+    }
 }
 
 impl fmt::Display for Problem {
@@ -294,6 +313,7 @@ impl Reader<'_> {
         let place = format!("{}:{line}", self.place);
         self.problems.push(Problem {
             place,
+            line,
             key: key.to_owned(),
             message,
             nearest,
@@ -372,17 +392,22 @@ fn shorten(text: &str) -> String {
     }
 }
 
-/// Sets one key from a flag; the flag is the place of a problem.
-pub fn set(values: &mut Table, path: &str, value: Value, flag: &str) -> Result<(), Problem> {
+/// Sets one key from a flag, or says what is wrong with it; the flag is the place of a problem.
+pub fn set(values: &mut Table, path: &str, value: Value, flag: &str) -> Option<Problem> {
     let problem = |allowed: String| Problem {
         place: flag.to_owned(),
+        line: 0,
         key: path.to_owned(),
         message: format!("{path} cannot be {value}"),
         nearest: None,
         allowed: Some(allowed),
     };
-    let key = key_named(path).ok_or_else(|| problem("no such key".into()))?;
-    key.kind.check(&value).map_err(problem)?;
+    let Some(key) = key_named(path) else {
+        return Some(problem("no such key".into()));
+    };
+    if let Err(allowed) = key.kind.check(&value) {
+        return Some(problem(allowed));
+    }
     let section = &path[..path.len() - key.name.len() - 1];
     match descend(values, section, false) {
         Some(Value::Table(table)) => {
@@ -395,5 +420,5 @@ pub fn set(values: &mut Table, path: &str, value: Value, flag: &str) -> Result<(
         }
         _ => {}
     }
-    Ok(())
+    None
 }

@@ -150,10 +150,22 @@ pub struct Refused {
     pub problems: Vec<Problem>,
 }
 
+impl Refused {
+    fn sorted(mut problems: Vec<Problem>) -> Refused {
+        problems.sort_by_key(|problem| problem.line);
+        Refused { problems }
+    }
+}
+
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Failure {
         let lines: Vec<String> = refused.problems.iter().map(Problem::to_string).collect();
-        Failure::new(Exit::CONFIG, lines.join("\nerror: "))
+        // A wrong flag is wrong usage; who also has a wrong file has to look there first.
+        let code = match refused.problems.iter().all(Problem::is_of_a_flag) {
+            true => Exit::USAGE,
+            false => Exit::CONFIG,
+        };
+        Failure::new(code, lines.join("\nerror: "))
     }
 }
 
@@ -167,25 +179,28 @@ impl Config {
     /// The same from a text.
     pub fn from_text(text: &str, source: &Source, args: &ServeArgs) -> Result<Config, Refused> {
         let mut checked = check::check(text, &source.to_string());
-        if checked.problems.is_empty()
-            && let Err(problem) = lay_flags(&mut checked.values, args)
-        {
-            checked.problems.push(problem);
-        }
-        if !checked.problems.is_empty() {
-            return Err(Refused {
-                problems: checked.problems,
-            });
-        }
+        checked
+            .problems
+            .extend(lay_flags(&mut checked.values, args));
         let place = Place {
             source,
             lines: &checked.lines,
         };
-        let config = Config::typed(checked.values, source.clone(), &place)?;
-        let problems = config.across(&place);
+        let mut problems = checked.problems;
+        let config = match Config::typed(checked.values, source.clone(), &place) {
+            Ok(config) => config,
+            // The rest cannot be looked at; where something is wrong already, it is due to that.
+            Err(refused) if problems.is_empty() => return Err(refused),
+            Err(_) => return Err(Refused::sorted(problems)),
+        };
+        let across = config.across(&place).into_iter();
+        let across: Vec<Problem> = across
+            .filter(|found| !problems.iter().any(|known| known.hides(found)))
+            .collect();
+        problems.extend(across);
         match problems.is_empty() {
             true => Ok(config),
-            false => Err(Refused { problems }),
+            false => Err(Refused::sorted(problems)),
         }
     }
 
@@ -236,12 +251,14 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn problem(&self, key: &str, message: String) -> Problem {
-        let place = match self.lines.get(key) {
+        let line = self.lines.get(key).copied();
+        let place = match line {
             Some(line) => format!("{}:{line}", self.source),
             None => self.source.to_string(),
         };
         Problem {
             place,
+            line: line.unwrap_or(0),
             key: key.to_owned(),
             message,
             nearest: None,
@@ -295,36 +312,35 @@ fn plain_numbers(values: &Table) -> Table {
     plain
 }
 
-/// Flags win over the file.
-fn lay_flags(values: &mut Table, args: &ServeArgs) -> Result<(), Problem> {
+/// Flags win over the file; all that is wrong with them.
+fn lay_flags(values: &mut Table, args: &ServeArgs) -> Vec<Problem> {
     let text = |text: &str| Value::String(text.to_owned());
-    let mut set = |path, value, flag| check::set(values, path, value, flag);
-    if let Some(dir) = &args.common.data {
-        set("storage.dir", text(&dir.to_string_lossy()), "--data")?;
-    }
-    if let Some(address) = &args.admin {
-        set("admin.http", text(address), "--admin")?;
-    }
-    if !args.central.is_empty() {
-        let servers = args
-            .central
-            .iter()
-            .map(|server| text(server.trim()))
-            .collect();
-        set("central.bootstrap", Value::Array(servers), "--central")?;
-    }
-    if args.allow_anonymous {
-        set(
-            "mqtt.listener.allow_anonymous",
-            text("yes"),
+    let data = args.common.data.as_ref();
+    let data = data.map(|dir| text(&dir.to_string_lossy()));
+    let servers = args.central.iter().map(|server| text(server.trim()));
+    let servers = (!args.central.is_empty()).then(|| Value::Array(servers.collect()));
+    let anonymous = args.allow_anonymous.then(|| text("yes"));
+    let mqtt = args.mqtt.as_deref().map(text);
+    let flags = [
+        ("--data", "storage.dir", data),
+        ("--admin", "admin.http", args.admin.as_deref().map(text)),
+        ("--central", "central.bootstrap", servers),
+        (
             "--allow-anonymous",
-        )?;
-    }
-    if let Some(address) = &args.mqtt {
-        set("mqtt.listener.address", text(address), "--mqtt")?;
+            "mqtt.listener.allow_anonymous",
+            anonymous,
+        ),
+        ("--mqtt", "mqtt.listener.address", mqtt),
+    ];
+    let given = flags
+        .into_iter()
+        .filter_map(|(flag, path, value)| Some((flag, path, value?)));
+    let problems = given.filter_map(|(flag, path, value)| check::set(values, path, value, flag));
+    let problems = problems.collect();
+    if args.mqtt.is_some() {
         first_listener_only(values);
     }
-    Ok(())
+    problems
 }
 
 /// `--mqtt` names the one address; what else the first listener says stays.

@@ -684,16 +684,20 @@ fn site_name(name: &str) -> Result<(), String> {
 }
 
 fn address(text: &str) -> Result<(), String> {
-    parse_address(text).map(|_| ())
+    let parsed = parse_address(text).map(|_| ());
+    parsed.map_err(|what| format!("{what}, as in localhost:1883 or :1883"))
 }
 
 fn address_or_off(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        Ok(())
-    } else {
-        address(text)
+        return Ok(());
     }
+    let parsed = parse_address(text).map(|_| ());
+    parsed.map_err(|what| format!("{what}, as in localhost:9883"))
 }
+
+/// What a bootstrap server looks like.
+const LIKE_KAFKA: &str = "as in kafka-1.example.com:9092";
 
 fn addresses(items: &[toml::Value]) -> Result<(), String> {
     items.iter().try_for_each(|item| {
@@ -702,8 +706,8 @@ fn addresses(items: &[toml::Value]) -> Result<(), String> {
             .ok_or("allowed: texts such as \"kafka-1.example.com:9092\"")?;
         match parse_address(text) {
             Ok((host, port)) if !host.is_empty() && port > 0 => Ok(()),
-            Ok(_) => Err(format!("needs a host and a port: {text}")),
-            Err(what) => Err(format!("{what}: {text}")),
+            Ok(_) => Err(format!("needs a host and a port, {LIKE_KAFKA}: {text:?}")),
+            Err(what) => Err(format!("{what}, {LIKE_KAFKA}: {text:?}")),
         }
     })
 }

@@ -95,6 +95,15 @@ fn the_table_and_the_packages_have_the_same_defaults() {
     assert_eq!(site.store.free_bytes_min, 512 << 20);
 }
 
+/// `topic set` took what the configuration refuses.
+#[test]
+fn one_rule_says_how_large_a_batch_may_be() {
+    let bytes = edge_site::MESSAGE_BYTES;
+    let range = Kind::Int((*bytes.start()).into(), (*bytes.end()).into());
+    let key = schema::key_named("topics.max.message.bytes");
+    assert_eq!(key.map(|key| key.kind.allowed()), Some(range.allowed()));
+}
+
 #[test]
 fn an_unknown_key_names_line_and_nearest_key() {
     let text = problem("[storage]\ndir = \"/data\"\nslize_bytes = \"8MiB\"\n");
@@ -170,6 +179,20 @@ fn everything_wrong_is_told_at_once() {
     assert_eq!(refused.problems.len(), 3);
 }
 
+/// They came in three rounds: first what no key can be, then what does not fit, one each.
+#[test]
+fn what_does_not_fit_is_told_with_what_cannot_be_in_the_order_of_the_lines() {
+    let refused = read(
+        "[central]\nretry_ms_min = 60_000\nretry_ms_max = 500\n[central.sasl]\nuser = \"me\"\n\
+         [[route]]\nfilter = \"a\"\ntopic = \"no name\"\nkey = \"{nothing}\"\n\
+         [storage]\nwhen_full = \"stop\"\nbytes_max = \"32MiB\"\n",
+    );
+    let problems = refused.unwrap_err().problems;
+    let lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
+    // Line 12 is no news before line 11 is mended: a value that cannot be may be its cause.
+    assert_eq!(lines, [0, 3, 8, 9, 11], "{problems:#?}");
+}
+
 #[test]
 fn what_is_no_toml_names_its_line() {
     let text = problem("[storage]\ndir = \"x\nwhen_full = 1\n");
@@ -234,6 +257,58 @@ fn a_wrong_flag_is_named_as_a_flag() {
             .to_string()
             .starts_with("--mqtt: mqtt.listener.address")
     );
+    assert_eq!(Failure::from(refused).code, Exit::USAGE);
+    let both = read_with("[storage]\ndri = 1\n", &args).unwrap_err();
+    assert_eq!(both.problems.len(), 2);
+    assert_eq!(Failure::from(both).code, Exit::CONFIG);
+    let nobody = ServeArgs {
+        central: vec![String::new()],
+        ..ServeArgs::default()
+    };
+    let failure = Failure::from(read_with("", &nobody).unwrap_err());
+    assert_eq!(failure.code, Exit::USAGE, "{failure}");
+    assert!(
+        failure.message.contains("kafka-1.example.com:9092"),
+        "{failure}"
+    );
+}
+
+/// The gateway found its own port in use and said to kill itself.
+#[test]
+fn two_doors_at_one_address_are_refused_however_it_is_written() {
+    let args = |mqtt: &str, admin: &str| ServeArgs {
+        mqtt: Some(mqtt.into()),
+        admin: Some(admin.into()),
+        ..ServeArgs::default()
+    };
+    for (mqtt, admin) in [
+        ("localhost:1883", "localhost:1883"),
+        ("localhost:1883", "127.0.0.1:1883"),
+        (":1883", "[::1]:1883"),
+        ("0.0.0.0:1883", "127.0.0.1:1883"),
+    ] {
+        let refused = read_with("", &args(mqtt, admin)).unwrap_err();
+        let said = refused.problems[0].to_string();
+        let door = "admin.http is the address of mqtt.listener[0].address";
+        assert!(said.contains(door), "{said}");
+        assert_eq!(Failure::from(refused).code, Exit::CONFIG);
+    }
+    for (mqtt, admin) in [
+        ("localhost:1883", "localhost:9883"),
+        ("localhost:0", "localhost:0"),
+        ("127.0.0.1:1883", "[::1]:1883"),
+        ("localhost:1883", ""),
+    ] {
+        assert!(read_with("", &args(mqtt, admin)).is_ok(), "{mqtt} {admin}");
+    }
+}
+
+#[test]
+fn an_address_with_a_scheme_is_told_so() {
+    let text = problem("[central]\nbootstrap = [\"http://k:9092\"]\n");
+    assert!(text.contains("without a scheme or a path"), "{text}");
+    let text = problem("[admin]\nhttp = \"9883\"\n");
+    assert!(text.contains("as in localhost:9883"), "{text}");
 }
 
 #[test]
@@ -320,7 +395,7 @@ fn all_that_does_not_fit_is_told_at_once_each_with_its_line() {
         "gateway.toml:2: central.topic",
         "gateway.toml:4: route[0].filter must be",
         "gateway.toml:7: route[1].topic must be",
-        "gateway.toml:11: mqtt.listener[1].address is the address of an earlier listener",
+        "gateway.toml:11: mqtt.listener[1].address is the address of mqtt.listener[0].address",
         "gateway.toml:13: storage.dir is empty",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");

@@ -189,15 +189,16 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 
 /// Host and port of `host:port`, `:port`, `[::1]:port`; says what is wrong otherwise.
 pub fn parse_address(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text
-        .rsplit_once(':')
-        .ok_or("needs a port, such as localhost:1883 or :1883")?;
+    if text.contains("://") {
+        return Err("must be host:port, without a scheme or a path".into());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or("needs a port")?;
     let port = port
         .parse::<u16>()
         .map_err(|_| "the port must be 0 to 65535")?;
     let host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').ok_or("the closing ] is missing")?,
-        None if host.contains(':') => return Err("write IPv6 in brackets: [::1]:1883".into()),
+        None if host.contains(':') => return Err("write IPv6 in brackets, [::1]:port".into()),
         None => host,
     };
     if host.contains(|letter: char| letter.is_whitespace() || letter == '/') {

@@ -15,7 +15,7 @@ use super::{FRAME_BYTES_MAX, Inflight, Output, Pending, PendingControl, SiteCore
 use crate::append::{AckLevel, AppendRequest, Appended, Now};
 use crate::config::WhenFull;
 use crate::control::Control;
-use crate::error::{Refused, TopicError};
+use crate::error::{FREE_BYTES_MIN, Refused, TopicError};
 use crate::ledger::LossCause;
 use crate::topics::Topic;
 
@@ -170,7 +170,7 @@ impl<T> SiteCore<T> {
         }
         if self.disk.filesystem_full {
             return Some(Refused::Full {
-                limit: "storage.free_bytes_min",
+                limit: FREE_BYTES_MIN,
             });
         }
         if self.disk.is_stuck() {
@@ -296,6 +296,7 @@ impl<T> SiteCore<T> {
         forming.close_all();
         let batches = std::mem::take(&mut forming.batches);
         let new_ends = std::mem::take(&mut forming.ends);
+        let payload_bytes = self.payload_of_people(&forming);
         self.builders = forming.builders;
         if batches.is_empty() && controls.is_empty() {
             self.out.push_back(Output::Released {
@@ -323,6 +324,7 @@ impl<T> SiteCore<T> {
             .iter()
             .map(|(_, b)| u64::from(b.record_count()))
             .sum::<u64>();
+        self.counters.payload_bytes += payload_bytes;
         self.inflight_bytes += frame_bytes;
         let frame = Inflight {
             frame_bytes,
@@ -333,6 +335,16 @@ impl<T> SiteCore<T> {
         };
         self.inflight.insert((index, term), frame);
         true
+    }
+
+    /// What the gateway notes for itself (`_retained`) is a cost of the payload, not payload.
+    fn payload_of_people(&self, forming: &Forming) -> u64 {
+        let bytes = forming.payload_bytes.iter();
+        let of_people = bytes.filter(|(tp, _)| {
+            let topic = self.table.by_id(tp.topic);
+            topic.is_none_or(|topic| !topic.is_internal())
+        });
+        of_people.map(|(_, bytes)| bytes).sum()
     }
 
     /// Control entries that raft did not take: who waits for one is told, what nobody waits for

@@ -15,6 +15,12 @@ use std::sync::Arc;
 
 use edge_log::TopicPartition;
 
+pub(super) const STORE_FULL_FIX: &str = "lower retention, let central catch up, or raise \
+                                         storage.bytes_max while the filesystem has room";
+
+pub(super) const FILESYSTEM_FULL_FIX: &str =
+    "free space on the filesystem (df -h), lower retention, or set storage.bytes_max to what fits";
+
 const QUARANTINED_FIX: &str = "see what was lost in status; copy quarantine/ away for a look, then \
                                delete it; check the card";
 
@@ -118,7 +124,6 @@ impl<T> SiteCore<T> {
         if let Some(last) = flying.job.entries.last() {
             self.durable_index = last.index;
             self.counters.commits += 1;
-            self.counters.frame_bytes += flying.bytes as u64;
             self.disk.bytes_since_report += written.max(flying.bytes as u64);
             self.wear.spend(now.mono_ms, flying.bytes, written);
             self.want_report();
@@ -144,7 +149,8 @@ impl<T> SiteCore<T> {
         let after_ms = match error {
             PersistError::Full { cause } => {
                 self.disk.filesystem_full = true;
-                self.alarm_full(now, format!("the disk is full: {cause}"));
+                let text = format!("the filesystem is full: {cause}");
+                self.raise(now, "storage.full", text, FILESYSTEM_FULL_FIX);
                 self.ask_for_report();
                 FULL_RETRY_MS
             }
@@ -190,11 +196,7 @@ impl<T> SiteCore<T> {
         let planned = plan(&Situation {
             state: &self.state,
             usage: &self.disk.usage,
-            now: Moment {
-                store_id: self.store_id,
-                boot_id: self.config.boot_id,
-                boot_ms: now.mono_ms,
-            },
+            now: self.moment(now),
             when_full: self.config.site.when_full,
             forwarding: self.config.site.forwarding,
             wanted_bytes: self.config.site.store.wanted_bytes(),
@@ -210,6 +212,22 @@ impl<T> SiteCore<T> {
         }
         self.follow_window();
         self.advance(now);
+    }
+
+    fn moment(&self, now: Now) -> Moment {
+        Moment {
+            store_id: self.store_id,
+            boot_id: self.config.boot_id,
+            boot_ms: now.mono_ms,
+        }
+    }
+
+    /// How old the oldest record is, by the running time that retention counts: a clock that was
+    /// wrong when it was stamped does not make it older.
+    pub fn oldest_age_ms(&self, now: Now) -> Option<u64> {
+        let mut slices = self.disk.usage.slices.iter();
+        let oldest = slices.find(|slice| !slice.partitions.is_empty())?;
+        Some(self.state.ages.age_ms(oldest.first_index, self.moment(now)))
     }
 
     /// Tells the store what it may compact, and up to where.
@@ -255,18 +273,7 @@ impl<T> SiteCore<T> {
     }
 
     fn storage_alarms(&mut self, now: Now) {
-        if self.disk.filesystem_full || self.disk.is_stuck() || self.disk.full {
-            let usage = &self.disk.usage;
-            let text = format!(
-                "{} of {} MB used, {} MB free on the filesystem",
-                usage.bytes_used >> 20,
-                usage.bytes_max >> 20,
-                usage.free_bytes >> 20
-            );
-            self.alarm_full(now, text);
-        } else {
-            self.clear("storage.full");
-        }
+        self.alarm_full(now);
         let usage = &self.disk.usage;
         if usage.bytes_max > 0 && usage.bytes_used >= usage.bytes_max / 5 * 4 {
             let percent = usage.bytes_used * 100 / usage.bytes_max;
@@ -337,9 +344,26 @@ impl<T> SiteCore<T> {
         format!("the disk lost records: {}{more}", shown.join(", "))
     }
 
-    fn alarm_full(&mut self, now: Now, text: String) {
-        let fix = "free space on the filesystem, raise storage.bytes_max, or lower retention";
-        self.raise(now, "storage.full", text, fix);
+    /// Two things that are full, and two remedies.
+    fn alarm_full(&mut self, now: Now) {
+        if self.disk.filesystem_full {
+            let text = format!(
+                "the filesystem is full: {} MB free, {} MB are left to other programs",
+                megabytes(self.disk.usage.free_bytes),
+                megabytes(self.config.site.store.free_bytes_min)
+            );
+            self.raise(now, "storage.full", text, FILESYSTEM_FULL_FIX);
+        } else if self.disk.is_stuck() || self.disk.full {
+            let text = format!(
+                "the store is full: {} of {} MB used, {} MB free on the filesystem",
+                megabytes(self.disk.usage.bytes_used),
+                megabytes(self.disk.usage.bytes_max),
+                megabytes(self.disk.usage.free_bytes)
+            );
+            self.raise(now, "storage.full", text, STORE_FULL_FIX);
+        } else {
+            self.clear("storage.full");
+        }
     }
 
     fn days_left(&mut self, now: Now) -> String {
@@ -473,6 +497,11 @@ impl<T> SiteCore<T> {
         *self.soft.shed.entry((cause, topic)).or_default() += count;
         self.soft.since_ms.get_or_insert(now.mono_ms);
     }
+}
+
+/// As the program shows sizes: powers of ten.
+fn megabytes(bytes: u64) -> u64 {
+    bytes / 1_000_000
 }
 
 /// (partition, first offset, offset after the last one).

@@ -21,6 +21,8 @@ pub(super) struct Forming {
     pub(super) batches: Vec<(TopicPartition, RecordBatch)>,
     /// Next offset of every partition that got something.
     pub(super) ends: HashMap<TopicPartition, i64>,
+    /// Bytes of the records' values, as they came, by partition.
+    pub(super) payload_bytes: HashMap<TopicPartition, u64>,
     /// To be used again.
     pub(super) builders: Vec<BatchBuilder>,
     epoch: i32,
@@ -33,6 +35,7 @@ struct OpenBatch {
     base: i64,
     next: i64,
     bytes_max: usize,
+    payload_bytes: u64,
 }
 
 impl Forming {
@@ -44,6 +47,7 @@ impl Forming {
             last: None,
             batches: Vec::new(),
             ends: HashMap::new(),
+            payload_bytes: HashMap::new(),
             builders,
             epoch,
             compression,
@@ -69,6 +73,8 @@ impl Forming {
             offsets.push(open.next);
             open.next = batch.next_offset();
             open.base = open.next;
+            // What a client's own batch unpacks to nobody looks at here.
+            open.payload_bytes += batch.bytes().len() as u64;
             self.batches.push((tp, batch));
         }
         offsets
@@ -93,6 +99,7 @@ impl Forming {
                     base,
                     next: base,
                     bytes_max,
+                    payload_bytes: 0,
                 });
                 self.by_partition.insert(tp, self.open.len() - 1);
                 self.open.len() - 1
@@ -110,6 +117,7 @@ impl Forming {
         }
         let open = &mut self.open[at];
         open.builder.push(record);
+        open.payload_bytes += record.value.as_ref().map_or(0, |value| value.len() as u64);
         open.next += 1;
         open.next - 1
     }
@@ -130,6 +138,7 @@ impl Forming {
         }
         for open in self.open.drain(..) {
             self.ends.insert(open.tp, open.next);
+            self.payload_bytes.insert(open.tp, open.payload_bytes);
             self.builders.push(open.builder);
         }
     }

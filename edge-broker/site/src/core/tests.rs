@@ -11,6 +11,7 @@ use crate::config::SiteConfig;
 use crate::error::{Refused, TopicError};
 use crate::topics::{Topic, TopicConfig};
 
+mod figures;
 mod holes;
 mod room;
 
@@ -172,6 +173,11 @@ impl Driver {
         request.relaxed = relaxed;
         self.core.handle_append(self.now, ticket, request);
         self.pass(0);
+    }
+
+    fn alarm(&self, code: &str) -> &Alarm {
+        let mut alarms = self.core.alarms();
+        alarms.find(|alarm| alarm.code == code).unwrap()
     }
 
     /// Tickets spent since the last call: their offsets, or the refusal in short.
@@ -395,12 +401,7 @@ fn a_full_filesystem_refuses_until_there_is_room_again() {
             })
         )]
     );
-    assert!(
-        driver
-            .core
-            .alarms()
-            .any(|alarm| alarm.code == "storage.full")
-    );
+    assert_eq!(driver.alarm("storage.full").fix, disk::FILESYSTEM_FULL_FIX);
     driver.core.handle_disk_report(driver.now, usage(false));
     driver.append(2, 10);
     driver.settle();

@@ -59,6 +59,7 @@ pub(super) fn report_of(recovery: &Recovery) -> OpenReport {
     });
     OpenReport {
         store_id: recovery.store_id,
+        previous_store_id: recovery.previous_store_id,
         opened_in_ms: 0,
         clean: recovery.clean,
         slices: recovery.slices,

@@ -33,7 +33,7 @@ fn a_wrong_setting_says_what_is_allowed_and_changes_nothing() {
     let error = config.set_all(&settings).unwrap_err().to_string();
     assert_eq!(
         error,
-        "setting max.message.bytes must be 1 to 16777216 bytes: \"0\""
+        "setting max.message.bytes must be 1024 to 8388608 bytes: \"0\""
     );
     assert_eq!(config, TopicConfig::default());
     let error = config.set("retention", "1").unwrap_err().to_string();

@@ -6,6 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use edge_site::{ReadError, Record, next_readable, read_up_to_damage};
+
 use super::{DECOMPRESSED_BYTES_MAX, Line, READ_BYTES_MAX, Tail};
 
 /// More than this are not looked for: the tail begins so many before the end of each partition.
@@ -75,8 +77,15 @@ impl Tail {
         let cursor = &self.cursors[position];
         let (mut next, mut found) = (from, VecDeque::new());
         while next < cursor.end {
-            let read = self.site.read(cursor.partition, next, READ_BYTES_MAX);
-            let Ok(batches) = read.await else { break };
+            let read = |at, bytes_max| self.site.read(cursor.partition, at, bytes_max);
+            let batches = match read_up_to_damage(&read, next, READ_BYTES_MAX).await {
+                Err(ReadError::Storage(_)) => {
+                    next = next_readable(&read, next, cursor.end).await;
+                    continue;
+                }
+                Err(_) => break,
+                Ok(batches) => batches,
+            };
             let Some(last) = batches.last() else { break };
             next = last.next_offset();
             let records = batches
@@ -85,10 +94,7 @@ impl Tail {
                 .flatten()
                 .filter_map(Result::ok);
             for (offset, record) in records {
-                let number = cursor.partition.partition;
-                let line = Line::new(&cursor.topic, number, offset, &record);
-                let inside = (from..cursor.end).contains(&offset);
-                if inside && self.fits(&line, &record) {
+                if offset >= from && self.is_wanted(position, offset, &record) {
                     found.push_back((record.timestamp_ms, offset));
                     if found.len() > count {
                         found.pop_front();
@@ -97,5 +103,11 @@ impl Tail {
             }
         }
         found
+    }
+
+    fn is_wanted(&self, position: usize, offset: i64, record: &Record) -> bool {
+        let cursor = &self.cursors[position];
+        let line = Line::new(&cursor.topic, cursor.partition.partition, offset, record);
+        offset < cursor.end && self.fits(&line, record)
     }
 }

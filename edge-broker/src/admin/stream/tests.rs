@@ -16,8 +16,12 @@ struct House {
 
 impl House {
     async fn with_partitions(partitions: u32) -> House {
+        House::with(partitions, SiteConfig::default()).await
+    }
+
+    async fn with(partitions: u32, config: SiteConfig) -> House {
         let folder = tempfile::tempdir().unwrap();
-        let (site, _) = Site::open(folder.path(), SiteConfig::default()).unwrap();
+        let (site, _) = Site::open(folder.path(), config).unwrap();
         site.create_topic("t", Some(partitions), &BTreeMap::new())
             .await
             .unwrap();
@@ -47,6 +51,14 @@ impl House {
         };
         let request = AppendRequest::records(vec![(topic, record)], AckLevel::Disk);
         self.site.append(request).await.unwrap().await.unwrap();
+    }
+
+    /// The newest 8 MiB are read without the disk.
+    async fn append_more_than_memory_keeps(&self) {
+        for _ in 0..12 {
+            let text: String = (0..900_000).map(|_| fastrand::alphanumeric()).collect();
+            self.append(0, "k", Box::leak(text.into_boxed_str())).await;
+        }
     }
 
     /// Values of a tail that ends by itself.
@@ -92,6 +104,8 @@ fn a_tail_begins_where_it_is_told() {
         assert_eq!(house.tail(from(Start::Timestamp(6))).await, [""; 0]);
         assert_eq!(house.tail(from(Start::Timestamp(5))).await, ["a", "b", "c"]);
         assert_eq!(house.tail(from(Start::End)).await, [""; 0]);
+        let beyond = "note: t[0] ends at 3, there is no 99 yet";
+        assert_eq!(house.tail(from(Start::Offset(99))).await, [beyond]);
         house.site.stop().await;
     });
 }
@@ -248,6 +262,64 @@ fn a_chunk_is_bounded_however_many_partitions_there_are() {
             seen += shown(&chunk).len();
         }
         assert_eq!(seen, 40);
+        house.site.stop().await;
+    });
+}
+
+/// Flips the bytes of a value wherever a file of the store has them.
+fn damage(dir: &std::path::Path, value: &[u8]) -> usize {
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            damaged += damage(&path, value);
+            continue;
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let places = bytes.windows(value.len()).enumerate();
+        let places = places.filter(|(_, found)| *found == value);
+        let places: Vec<usize> = places.map(|(at, _)| at).collect();
+        for at in &places {
+            bytes[*at..*at + value.len()]
+                .iter_mut()
+                .for_each(|b| *b ^= 0x5a);
+        }
+        if !places.is_empty() {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        damaged += places.len();
+    }
+    damaged
+}
+
+/// It went silent for ever after one damaged slice, and with `-e` ended early.
+#[test]
+fn a_tail_goes_past_what_is_damaged_and_says_what_it_left_out() {
+    smol::block_on(async {
+        // Slices so small that the first one is closed: the newest is read from memory, too.
+        let mut config = SiteConfig::default();
+        config.store.slice_bytes = 1 << 20;
+        let house = House::with(1, config).await;
+        for value in ["a", "b", "damaged-damaged", "c"] {
+            house.append(0, "k", value).await;
+        }
+        house.append_more_than_memory_keeps().await;
+        house.append(0, "k", "d").await;
+        assert!(damage(house._folder.path(), b"damaged-damaged") > 0);
+        let query = Query {
+            follow: true,
+            ..from(Start::Beginning)
+        };
+        let mut tail = Tail::open(house.site.clone(), query).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|last| last != "d") {
+            seen.extend(shown(&tail.next_chunk().await.unwrap()));
+        }
+        seen.retain(|value| value.len() < 1000);
+        let note = "note: t[0]@2 is left out: damaged on the disk, it cannot be read";
+        assert_eq!(seen, ["a", "b", note, "c", "d"]);
+        house.append(0, "k", "e").await;
+        assert_eq!(shown(&tail.next_chunk().await.unwrap()), ["e"]);
         house.site.stop().await;
     });
 }

@@ -172,12 +172,12 @@ alarms     2.0    14 MB        41   plant.alarms    waiting
 mqtt       210   3.0 GB   182 102   plant.mqtt      waiting
 recipes      0   1.1 MB       168   plant.recipes   PARKED 4 d
 
-central.unreachable   since 09:41 UTC     kafka-1.example.com:9093: connection timed out, 388
-                                          tries
-                                          check the uplink
-topic.parked   since 2026-11-17           recipes: central refuses Write on plant.recipes to
-                                          edge-north
-                                          grant it, then: edge-broker central retry recipes
+central.unreachable   since 09:41 UTC   kafka-1.example.com:9093: connection timed out, 388
+                                        tries
+                                        check the uplink
+topic.parked          since 17 Nov      recipes: central refuses Write on plant.recipes to
+                                        edge-north
+                                        grant it, then: edge-broker central retry recipes
 lost 5   shed on purpose 3
   3 of mqtt: QoS 0, shed under load   noticed 2026-11-21T12:53:00.000Z to 2026-11-21T12:53:00.000Z
   5 of mqtt: lost by the disk   noticed 2026-11-21T12:53:00.000Z to 2026-11-21T12:53:00.000Z
@@ -209,6 +209,19 @@ fn what_the_disk_lost_is_told_by_its_offsets() {
 fn the_picture_of_a_gateway_in_trouble() {
     let text = shown(&in_trouble());
     assert_eq!(text, PICTURE, "\n{text}");
+}
+
+#[test]
+fn an_alarm_of_another_year_shows_it() {
+    assert_eq!(since(NOW_MS, NOW_MS), "12:53 UTC");
+    assert_eq!(since(NOW_MS - 366 * 86_400_000, NOW_MS), "2025-11-20");
+}
+
+/// On a small terminal the verdict was the first to scroll away.
+#[test]
+fn what_does_not_fit_a_terminal_goes_at_the_end() {
+    assert_eq!(cut("a\nb\nc\n", 4), "a\nb\nc\n");
+    assert_eq!(cut("a\nb\nc\nd\n", 4), "a\nb\n… more: edge-broker status\n");
 }
 
 #[test]

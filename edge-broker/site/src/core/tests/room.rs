@@ -83,8 +83,7 @@ fn appends_are_refused_when_no_room_can_be_made() {
     let full = |ticket| (ticket, Err(NO_ROOM));
     assert_eq!(driver.outcomes(), [full(2), full(3)]);
     assert!(!driver.core.is_ready());
-    let mut alarms = driver.core.alarms();
-    assert!(alarms.any(|alarm| alarm.code == "storage.full"));
+    assert_eq!(driver.alarm("storage.full").fix, disk::STORE_FULL_FIX);
 }
 
 #[test]
