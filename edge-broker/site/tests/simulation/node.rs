@@ -155,6 +155,8 @@ impl Node {
             );
         }
         let (store, recovery) = match opened {
+            // What it found after that nobody is told.
+            Ok(_) if self.disk.is_crashed() => return self.failed_to_start(&"it went down"),
             Ok(opened) => opened,
             Err(error) => return self.failed_to_start(&error),
         };
