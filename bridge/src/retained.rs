@@ -445,15 +445,22 @@ impl RetainedIndex {
 
     /// What to do with a record at the front of the log.
     pub(crate) fn judge(&self, topic: &Bytes, offset: i64) -> Judgement {
-        match self.entries.get(topic) {
-            // The index may not know what it is.
-            _ if offset >= self.passed => Judgement::Wait,
-            None => Judgement::Dead,
-            Some(entry) if !entry.pending.is_empty() => Judgement::Wait,
-            Some(entry) => match &entry.logged {
-                Some(logged) if logged.is_message && logged.offset == offset => Judgement::Live,
-                _ => Judgement::Dead,
-            },
+        // The index may not know what it is.
+        if offset >= self.passed {
+            return Judgement::Wait;
+        }
+        let Some(entry) = self.entries.get(topic) else {
+            return Judgement::Dead;
+        };
+        match &entry.logged {
+            // A copy would come behind what is under way. One that was replaced has no copy.
+            Some(logged) if logged.is_message && logged.offset == offset => {
+                match entry.pending.is_empty() {
+                    true => Judgement::Live,
+                    false => Judgement::Wait,
+                }
+            }
+            _ => Judgement::Dead,
         }
     }
 
@@ -490,7 +497,8 @@ pub(crate) enum Judgement {
     Live,
     /// Leave it behind.
     Dead,
-    /// A publish to its topic is under way, or the index has to hear of it: come back later.
+    /// It is the newest and a publish to its topic is under way, or the index has to hear of it:
+    /// come back later.
     Wait,
 }
 

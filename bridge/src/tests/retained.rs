@@ -307,3 +307,27 @@ fn a_message_too_large_to_be_kept_is_delivered_and_clears_what_was_kept() {
     assert_eq!(door.records("mqtt").len(), 6);
     assert_eq!(door.bridge.stats().publishes_refused, 0);
 }
+
+/// One step a second gave back 256 KiB a second; the rest pushed other topics out of a full store.
+#[test]
+fn the_log_of_retained_messages_is_compacted_as_fast_as_it_grows() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    let mut state = 1_u32;
+    for pkid in 1..=150 {
+        // Nothing that compresses.
+        let payload = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        let payload: Vec<u8> = payload.take(40_000).collect();
+        device.send(&publish(4, 0x33, "churn", pkid, &payload));
+        assert_eq!(device.packet()[0], 0x40);
+    }
+    let partition = door.site.topics().get("_retained").unwrap().partition(0);
+    let begun = std::time::Instant::now();
+    while door.site.marks(partition).unwrap().start < 120 {
+        assert!(begun.elapsed().as_secs() < 8, "compacted too slowly");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
