@@ -15,7 +15,7 @@ use super::intake::Batch;
 use super::{Connection, Polled};
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::{Hub, cause_of};
-use crate::retaining::RetainedItem;
+use crate::retaining::{RetainedItem, refuse_together};
 use crate::routes::Decision;
 use crate::session::{Close, Outcome};
 
@@ -247,16 +247,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// An append came to its end: retained messages move, acknowledgements leave.
-    fn spent(&mut self, now_ms: u64, sent: &Sent, outcome: Outcome) -> Result<(), Close> {
+    fn spent(&mut self, now_ms: u64, sent: &Sent, mut outcome: Outcome) -> Result<(), Close> {
         self.hub.settle(&sent.retained, &outcome);
-        if let Err(refused) = &outcome {
-            self.lost(cause_of(refused), &sent.sheddable);
-        }
+        self.count_refused(sent, &outcome);
+        refuse_together(&mut outcome, &sent.retained);
         let Some(number) = sent.number else {
             return Ok(());
         };
-        if let Err(refused) = &outcome {
-            self.say_refused(refused);
+        match &outcome {
+            Err(refused) => self.say_refused(refused),
+            Ok(appended) => {
+                let first = appended.refused.first();
+                first.iter().for_each(|one| self.say_refused(&one.why));
+            }
         }
         let before = self.session.in_line();
         let refused = outcome.is_err();
@@ -270,5 +273,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             counters.pubacks.add(sent.at.elapsed().as_micros() as u64);
         }
         close.map_or(Ok(()), Err)
+    }
+
+    /// Counts QoS 0 that rode with others; what went by itself is counted by the site.
+    fn count_refused(&self, sent: &Sent, outcome: &Outcome) {
+        match outcome {
+            Err(refused) => self.lost(cause_of(refused), &sent.sheddable),
+            Ok(appended) if appended.refused.is_empty() => {}
+            Ok(appended) => {
+                for (partition, count) in &sent.sheddable {
+                    let refused = appended.refused.iter();
+                    let mut refused = refused.filter(|one| one.partition == *partition);
+                    if let Some(first) = refused.next() {
+                        let count = (*count).min(1 + refused.count() as u64);
+                        self.hub.lost(cause_of(&first.why), Some(*partition), count);
+                    }
+                }
+            }
+        }
     }
 }

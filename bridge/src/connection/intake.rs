@@ -292,6 +292,7 @@ impl Batch {
             batches: Vec::new(),
             level: class.level,
             relaxed: class.relaxed,
+            apart: true,
         };
         Batch {
             request,

@@ -324,3 +324,26 @@ fn what_waits_for_room_when_its_client_says_good_bye_is_stored() {
     }
     panic!("the third message is not in the log");
 }
+
+/// The append was refused as a whole, and MQTT 5 clients throw away what is refused with a code.
+#[test]
+fn a_topic_that_is_deleted_takes_no_publish_to_another_one_with_it() {
+    let door = door_with_a_short_queue();
+    let mut client = door.client_v5("dev7");
+    for topic in ["new/1", "a"] {
+        client.publish(topic, "the topic is there");
+    }
+    let mut filler = door.client("filler");
+    filler.throw(0x30, "a", "takes the queue");
+    filler.expect_alive();
+    let topics = ["a", "new/1", "a"].iter().zip(1..);
+    let bytes = topics.map(|(topic, pkid)| publish(5, 0x32, topic, pkid, &[b'0' + pkid as u8]));
+    client.send(&bytes.collect::<Vec<_>>().concat());
+    let doors = door.site.memory().doors().clone();
+    super::room::soon("they wait for room", || doors.bytes() > 0);
+    smol::block_on(door.site.delete_topic("new.1")).unwrap();
+    let reasons: Vec<u8> = (0..3).map(|_| client.packet()[4]).collect();
+    assert_eq!(reasons, [0, 0x87, 0]);
+    let expected = ["the topic is there", "takes the queue", "1", "3"];
+    assert_eq!(payloads(&door.records("mqtt")), expected);
+}

@@ -39,7 +39,7 @@ mod window;
 
 pub use crate::core::SiteCore;
 pub use age::Moment;
-pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now};
+pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now, RefusedRecord};
 pub use clock::{ClockTrust, Mend, Mends, mended_ms};
 pub use config::{SiteConfig, WhenFull};
 pub use edge_log::{StoreConfig, TopicId, TopicPartition};

@@ -11,6 +11,7 @@ use crate::config::SiteConfig;
 use crate::error::{Refused, TopicError};
 use crate::topics::{Topic, TopicConfig};
 
+mod refusing;
 mod room;
 
 struct Driver {
