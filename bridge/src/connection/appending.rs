@@ -61,9 +61,6 @@ pub(super) struct UnderWay {
 /// Not acknowledged bytes of one connection; beyond it its socket waits.
 const UNDER_WAY_BYTES_MAX: usize = 1 << 20;
 
-/// Appends whose outcome a connection follows; the outcome of QoS 0 beyond them is not looked at.
-const UNDER_WAY_COUNT_MAX: usize = 1024;
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn is_blocked(&self) -> bool {
         let Waiting { room, topic } = &self.waiting;
@@ -117,12 +114,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn under_way(&mut self, ticket: Ticket, sent: Sent) {
-        if sent.number.is_some() {
-            self.under_way_bytes += sent.bytes;
-        } else if self.under_way.len() >= UNDER_WAY_COUNT_MAX {
-            // Nobody waits for QoS 0; its ticket may go.
+        if sent.number.is_none() {
+            // Nobody waits for QoS 0; refused, it is counted by the site.
             return;
         }
+        self.under_way_bytes += sent.bytes;
         self.under_way.push_back(UnderWay { ticket, sent });
     }
 
@@ -237,9 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             progress = true;
             if let Some(UnderWay { sent, .. }) = self.under_way.pop_front() {
-                if sent.number.is_some() {
-                    self.under_way_bytes -= sent.bytes;
-                }
+                self.under_way_bytes -= sent.bytes;
                 self.spent(now_ms, &sent, outcome)?;
             }
         }
