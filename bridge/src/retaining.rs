@@ -47,6 +47,16 @@ pub(crate) struct RetainedItem {
     pub(crate) is_message: bool,
 }
 
+/// When a publish is acknowledged: where its route says, one with the retain flag at `disk` or
+/// later. At `memory` nobody is told the offset, and to the index an older message would be the
+/// newest until the dispatcher comes: compaction would put that one behind it.
+pub(crate) fn level_of(route: AckLevel, retain: bool) -> AckLevel {
+    match retain {
+        true => route.max(AckLevel::Disk),
+        false => route,
+    }
+}
+
 /// Of an append whose records stand apart: a publish is refused with its retained record, which
 /// comes right behind it.
 pub(crate) fn refuse_together(outcome: &mut Outcome, retained: &[RetainedItem]) {

@@ -16,7 +16,7 @@ use kafka_wire::partition_for_key;
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::Hub;
 use crate::message::{Message, to_record};
-use crate::retaining::{RetainedItem, RetainedLog};
+use crate::retaining::{RetainedItem, RetainedLog, level_of};
 use crate::routes::Decision;
 use crate::session::{Place, Session};
 
@@ -344,7 +344,7 @@ fn class(target: &Target, publish: &Publish, under_way: usize) -> Class {
         (QoS::AtMostOnce, false) => (AckLevel::Memory, true),
         // The index wants to know the offset, so this one has a ticket.
         (QoS::AtMostOnce, true) => (AckLevel::Disk, under_way < RELAXED_UNDER_WAY_MAX),
-        _ => (target.ack, false),
+        (_, retain) => (level_of(target.ack, retain), false),
     };
     Class {
         level,

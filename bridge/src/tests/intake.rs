@@ -325,6 +325,23 @@ fn what_waits_for_room_when_its_client_says_good_bye_is_stored() {
     panic!("the third message is not in the log");
 }
 
+/// The index of retained messages heard of no offset, and a later compaction put an older message
+/// behind the newest one.
+#[test]
+fn a_retained_message_is_acknowledged_from_the_disk_though_its_route_says_memory() {
+    let door = door_with_a_short_queue();
+    let mut client = door.client_v5("dev7");
+    client.send(&publish(5, 0x33, "fast/x", 9, b"1"));
+    let ack = String::from_utf8_lossy(&client.packet()).into_owned();
+    assert!(
+        ack.contains("disk") && ack.contains("edge-offset"),
+        "{ack:?}"
+    );
+    let published = door.bridge.publish("fast/y", "1".into(), Vec::new(), true);
+    let published = smol::block_on(published).unwrap();
+    assert_eq!(published.appended.level, AckLevel::Disk);
+}
+
 /// The append was refused as a whole, and MQTT 5 clients throw away what is refused with a code.
 #[test]
 fn a_topic_that_is_deleted_takes_no_publish_to_another_one_with_it() {
