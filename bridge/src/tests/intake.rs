@@ -364,3 +364,42 @@ fn a_topic_that_is_deleted_takes_no_publish_to_another_one_with_it() {
     let expected = ["the topic is there", "takes the queue", "1", "3"];
     assert_eq!(payloads(&door.records("mqtt")), expected);
 }
+
+/// The weaker level's batch was begun first, and what came later went back into it.
+#[test]
+fn two_routes_with_two_levels_to_one_key_keep_the_order_of_its_messages() {
+    let route = |filter: &str, ack| RouteConfig {
+        filter: filter.to_owned(),
+        topic: "one".to_owned(),
+        key: "{client}".to_owned(),
+        ack,
+        ..Default::default()
+    };
+    let door = Door::with(|config| {
+        config.routes = vec![
+            route("fast/#", AckLevel::Memory),
+            route("slow/#", AckLevel::Disk),
+        ];
+    });
+    let mut client = door.client("dev7");
+    // QoS 0, 1, 0 with the retain flag.
+    let sent = [
+        ("fast/a", 0x32),
+        ("slow/a", 0x32),
+        ("fast/a", 0x32),
+        ("fast/a", 0x30),
+        ("fast/a", 0x31),
+        ("fast/a", 0x32),
+        ("slow/a", 0x32),
+        ("fast/a", 0x32),
+    ];
+    let bytes = sent.iter().zip(1..);
+    let bytes = bytes.map(|((topic, first), n)| publish(4, *first, topic, n, &[b'0' + n as u8]));
+    client.send(&bytes.collect::<Vec<_>>().concat());
+    for n in [1, 2, 3, 6, 7, 8] {
+        client.expect(&[0x40, 2, 0, n]);
+    }
+    super::room::soon("all are stored", || door.records("one").len() == 8);
+    let expected = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    assert_eq!(payloads(&door.records("one")), expected);
+}
