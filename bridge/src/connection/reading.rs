@@ -193,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 RetainHandling::Never => false,
             };
             if wants_retained {
-                self.retained.add(subscription, moment);
+                let client_id = self.session.client_id();
+                self.retained.add(subscription, client_id, moment);
             }
         }
     }

@@ -331,3 +331,18 @@ fn the_log_of_retained_messages_is_compacted_as_fast_as_it_grows() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
+
+/// They came back to the client that had set them, as the only message that No Local let through.
+#[test]
+fn no_local_holds_for_retained_messages_too() {
+    let door = Door::open();
+    let mut client = door.client_v5("dev7");
+    client.send(&publish(5, 0x33, "a/own", 1, b"own"));
+    assert_eq!(client.packet()[0], 0x40);
+    set(&mut door.client("other"), "a/other", "theirs");
+    let body = [&[0, 9, 0][..], &text(b"a/+"), &[0b101]].concat();
+    client.send(&frame(0x82, &body));
+    client.packet();
+    assert_eq!(client.message().1, "a/other");
+    client.expect_silence(100);
+}
