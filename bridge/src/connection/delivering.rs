@@ -81,11 +81,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Pending => break,
                 Poll::Ready(Caught::Delivery(mail)) => self.deliver(&mail),
                 Poll::Ready(Caught::Live) => self.catch_up = None,
-                Poll::Ready(Caught::Gap { first_index }) => log::warn!(
-                    "client {}: messages before frame {first_index} are gone by retention, it \
-                     was too slow; raise retention or speed it up",
-                    self.name()
-                ),
+                Poll::Ready(Caught::Gap { first_index }) => {
+                    self.hub.count_gap(self.session.subscriptions());
+                    log::warn!(
+                        "client {}: messages before frame {first_index} are gone by retention, \
+                         it was too slow; raise retention or speed it up",
+                        self.name()
+                    );
+                }
                 Poll::Ready(Caught::Failed(what)) => {
                     if self.hub.may_say(self.session.client_id(), "behind") {
                         log::warn!("client {}: cannot catch up: {what}", self.name());

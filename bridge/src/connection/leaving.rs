@@ -88,8 +88,12 @@ impl<S> Connection<S> {
         {
             self.give_up(&batch.sheddable, &batch.retained);
         }
-        if topic.is_some_and(|waiting| waiting.publish.qos == QoS::AtMostOnce) {
-            self.hub.shed(None, 1);
+        if let Some(waiting) = topic
+            && waiting.publish.qos == QoS::AtMostOnce
+        {
+            let client_id = self.session.client_id();
+            self.hub
+                .lost_one(LossCause::QosZeroOverload, &waiting.publish, client_id);
         }
     }
 

@@ -145,9 +145,7 @@ impl Hub {
             let mailbox = matched.mailbox.clone();
             shed += u64::from(!mailbox.push_live(matched.delivery(&message)));
         }
-        if shed > 0 {
-            self.shed(None, shed);
-        }
+        self.lost_by_slow(&message, shed);
     }
 
     /// Takes the retain flag off a publish that the index has no room for, and says so: it is
@@ -228,9 +226,8 @@ impl Hub {
                 mailbox.push_committed(place.position, delivery);
             }
         }
-        if shed > 0 {
-            self.shed(None, shed);
-        }
+        self.lost_by_slow(&message, shed);
+        count
     }
 
     /// What one session that catches up gets of a committed message; QoS 0 it got, or was shed.
