@@ -64,6 +64,8 @@ pub(crate) struct Connection<S> {
     under_way_bytes: usize,
     catch_up: Option<CatchUp>,
     retained: RetainedStream,
+    /// Live messages delivered since the last retained one.
+    live_in_a_row: u32,
     timer: smol::Timer,
     timer_ms: Option<u64>,
     said_reductions: crate::session::Reductions,
@@ -110,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             under_way_bytes: 0,
             catch_up: None,
             retained: RetainedStream::default(),
+            live_in_a_row: 0,
             timer: smol::Timer::never(),
             timer_ms: None,
             said_reductions: Default::default(),

@@ -80,6 +80,13 @@ impl RetainedStream {
         self.current.is_none() && self.subscriptions.is_empty()
     }
 
+    /// The quality that the next one has at most; `None` = there is none.
+    pub(crate) fn next_qos(&self) -> Option<QoS> {
+        let next = self.current.as_ref();
+        let next = next.or_else(|| self.subscriptions.values().next());
+        next.map(|asked| asked.qos)
+    }
+
     /// Adds what a subscription gets that was made at this moment.
     pub(crate) fn add(&mut self, subscription: &Subscription, client_id: &Bytes, moment: Moment) {
         let filter = subscription.filter.filter.clone();

@@ -346,3 +346,49 @@ fn no_local_holds_for_retained_messages_too() {
     assert_eq!(client.message().1, "a/other");
     client.expect_silence(100);
 }
+
+fn subscriber_with_window(door: &Door, receive_maximum: u8) -> Client {
+    let mut client = door.socket();
+    client.version = 5;
+    let properties = [33, 0, receive_maximum];
+    client.send(&super::client::connect_v5("late", &properties));
+    client.packet();
+    client.subscribe("live", 1);
+    client
+}
+
+/// Each place in the window that came free went to a live one as long as there were any.
+#[test]
+fn retained_messages_come_though_live_ones_wait() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "kept/1", "x");
+    let mut client = subscriber_with_window(&door, 2);
+    for n in 0..200 {
+        device.publish("live", &n.to_string());
+    }
+    client.send(&super::client::subscribe(5, 9, "kept/#", 1));
+    let mut live = 0;
+    loop {
+        let packet = client.packet();
+        match packet[0] >> 4 {
+            9 => {}
+            _ if client.take_message(&packet).1 == "kept/1" => break,
+            _ => live += 1,
+        }
+    }
+    assert!(live < 50, "{live} live ones came first");
+}
+
+/// QoS 0 is not part of the window (MQTT 5 §4.9), but a full one kept it from being sent.
+#[test]
+fn a_retained_message_at_qos_0_does_not_wait_for_acknowledgements() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "kept", "x");
+    let mut client = subscriber_with_window(&door, 1);
+    device.publish("live", "not acknowledged");
+    assert_eq!(client.packet()[0], 0x32);
+    client.subscribe("kept", 0);
+    assert_eq!(client.message().1, "kept");
+}
