@@ -148,6 +148,11 @@ fn what_is_not_built_yet_is_announced_and_degrades() {
     old.expect(&[0x90, 3, 0, 1, 1]);
     old.send(&subscribe(4, 2, "$share/g/a", 1));
     old.expect(&[0x90, 3, 0, 2, 0x80]);
+    // In 3.1.1 it is a filter like others, in MQTT 5 no shared subscription is so short.
+    old.send(&subscribe(4, 3, "$share/x", 1));
+    old.expect(&[0x90, 3, 0, 3, 0x80]);
+    client.send(&subscribe(5, 2, "$share/x", 1));
+    client.expect(&[0xe0, 2, 0x81, 0]);
 }
 
 #[test]
