@@ -74,7 +74,7 @@ impl<S> Connection<S> {
     }
 
     /// What found no room in time never will: QoS 0 is counted, nobody sends that again.
-    fn give_up_appends(&mut self) {
+    pub(super) fn give_up_appends(&mut self) {
         let Waiting { room, topic } = std::mem::take(&mut self.waiting);
         if let Some(waiting) = room {
             let AwaitedRoom { append, sent } = *waiting;
