@@ -6,7 +6,13 @@
 //! ```
 //!
 //! Nobody can come in between: a record is judged and appended under the lock that publishes
-//! register with, and what has a publish under way is left for the next time.
+//! register with, and what is live and has a publish under way is left for the next time.
+//!
+//! It goes on as long as there is something to gain, so the log is given back as fast as it grows,
+//! and pauses only where nothing moved.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use edge_site::{AckLevel, AppendRequest, Record, RecordBatch, TopicPartition, read_up_to_damage};
@@ -21,23 +27,47 @@ const STEP_BYTES: usize = 256 << 10;
 /// …and moves at most this much, or one record: the site takes a megabyte at once.
 const MOVE_BYTES_MAX: u64 = 512 << 10;
 
-/// One step, if there is something to gain.
-pub(crate) async fn compact(hub: &Hub) {
-    if !lock(&hub.retained).wants_compaction() {
-        return;
-    }
-    let Some(partition) = hub.retained_topic().map(|topic| topic.partition(0)) else {
-        return;
-    };
-    if lock(&hub.retained).log() != Some(partition.topic) {
-        return;
-    }
-    if let Err(what) = step(hub, partition).await {
-        log::debug!("retained messages are not compacted now: {what}");
+/// How long nothing is done when there was nothing to gain, or the site failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The same when a record has to wait: for one publish, or for the dispatcher.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Runs for as long as the door does.
+pub(crate) async fn run(hub: Arc<Hub>) {
+    loop {
+        let pause = pass(&hub).await.unwrap_or_else(|what| {
+            log::debug!("retained messages are not compacted now: {what}");
+            PAUSE
+        });
+        smol::Timer::after(pause).await;
     }
 }
 
-async fn step(hub: &Hub, partition: TopicPartition) -> Result<(), String> {
+/// Looks once at what is in the log now, as long as there is something to gain; gives back when
+/// to come again.
+async fn pass(hub: &Hub) -> Result<Duration, String> {
+    let Some(partition) = hub.retained_topic().map(|topic| topic.partition(0)) else {
+        return Ok(PAUSE);
+    };
+    let marks = || hub.site.marks(partition).ok_or("no such topic");
+    let end = marks()?.committed_end;
+    while wants_compaction(hub, partition) && marks()?.start < end {
+        if !step(hub, partition).await? {
+            return Ok(WAIT);
+        }
+        // The connections have to run, too.
+        smol::future::yield_now().await;
+    }
+    Ok(PAUSE)
+}
+
+fn wants_compaction(hub: &Hub, partition: TopicPartition) -> bool {
+    let index = lock(&hub.retained);
+    index.wants_compaction() && index.log() == Some(partition.topic)
+}
+
+/// False = the first record has to wait.
+async fn step(hub: &Hub, partition: TopicPartition) -> Result<bool, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let start = hub.site.marks(partition).ok_or("no such topic")?.start;
     let read = |at, bytes_max| hub.site.read(partition, at, bytes_max);
@@ -62,7 +92,7 @@ async fn step(hub: &Hub, partition: TopicPartition) -> Result<(), String> {
             .map_err(|error| text(&error))?;
         lock(&hub.retained).trimmed(bytes);
     }
-    Ok(())
+    Ok(end > start)
 }
 
 fn records(batches: &[RecordBatch], start: i64) -> Vec<(i64, Record)> {

@@ -64,6 +64,8 @@ pub(crate) struct Connection<S> {
     under_way_bytes: usize,
     catch_up: Option<CatchUp>,
     retained: RetainedStream,
+    /// Live messages delivered since the last retained one.
+    live_in_a_row: u32,
     timer: smol::Timer,
     timer_ms: Option<u64>,
     said_reductions: crate::session::Reductions,
@@ -110,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             under_way_bytes: 0,
             catch_up: None,
             retained: RetainedStream::default(),
+            live_in_a_row: 0,
             timer: smol::Timer::never(),
             timer_ms: None,
             said_reductions: Default::default(),
@@ -150,13 +153,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let parsed = self.parse(now_ms)?;
         progress |= parsed;
         progress |= self.poll_write(cx);
-        progress |= self.poll_read(cx, now_ms);
+        let was_read = self.poll_read(cx, now_ms);
+        progress |= was_read;
         self.note_held();
         // What came before the end is taken first: a good-bye may be in it.
         if self.eof && !parsed && !self.is_full() {
             return Err(lost());
         }
-        self.poll_timer(cx, now_ms)?;
+        // Who sent something was not silent, however long this task stood still before it was read.
+        if !was_read {
+            self.check_time(now_ms)?;
+        }
+        self.poll_timer(cx, now_ms);
         Ok(progress)
     }
 
@@ -179,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn poll_timer(&mut self, cx: &mut Context, now_ms: u64) -> Result<(), Close> {
+    fn check_time(&mut self, now_ms: u64) -> Result<(), Close> {
         // Not while the gateway makes the client wait.
         let is_read = !self.is_full();
         if let Some(deadline) = self.session.deadline_ms()
@@ -191,8 +199,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             return Err(close);
         }
+        Ok(())
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context, now_ms: u64) {
         let Some(deadline) = self.session.deadline_ms() else {
-            return Ok(());
+            return;
         };
         // The timer is not moved for each packet: it goes off early and is set again.
         if self
@@ -208,7 +220,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.timer_ms = None;
             cx.waker().wake_by_ref();
         }
-        Ok(())
     }
 }
 

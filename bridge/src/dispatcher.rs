@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edge_site::{CommittedFrame, FrameReadError, Record, RecordBatch, TopicId};
 
-use crate::hub::{Hub, Place, lock};
+use crate::hub::{Hub, Place, RetainedPlace, lock};
 use crate::mailbox::{Delivery, Position};
 use crate::message::{from_record, is_retained, mqtt_topic, sender, was_live};
 use crate::retained::{self, RetainedIndex};
@@ -21,6 +21,9 @@ use crate::trie::filters_overlap;
 /// A batch that unpacks to more than this is not for MQTT.
 pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
+/// Records, and mailboxes they were put into, before the connections have their turn.
+const DELIVERED_AT_ONCE: usize = 1000;
+
 /// Runs until the site stops.
 pub(crate) async fn run(hub: Arc<Hub>) {
     let mut frames = hub.site.frames(None);
@@ -28,7 +31,7 @@ pub(crate) async fn run(hub: Arc<Hub>) {
     loop {
         match frames.next().await {
             Ok(frame) => {
-                dispatcher.dispatch(&hub, &frame);
+                dispatcher.dispatch(&hub, &frame).await;
                 // Frames can follow each other without a pause; connections have to run, too.
                 smol::future::yield_now().await;
             }
@@ -68,7 +71,7 @@ enum Kind {
 }
 
 impl Dispatcher {
-    fn dispatch(&mut self, hub: &Hub, frame: &CommittedFrame) {
+    async fn dispatch(&mut self, hub: &Hub, frame: &CommittedFrame) {
         hub.set_dispatching(frame.index);
         self.ask_again_on_change(hub);
         let wanted: Vec<_> = frame
@@ -85,19 +88,17 @@ impl Dispatcher {
             Some(Wanted::Retained(log)) => Some(*log),
             _ => None,
         });
-        // Held over the frame: a new subscription is made before all of it or after all of it.
-        let mut index = (!retained.is_empty()).then(|| lock(&hub.retained));
-        let offsets = offsets_by_topic(&retained);
         let mut ordinal = 0;
+        let mut batches = Vec::new();
         for (wanted, batch) in &wanted {
             if matches!(wanted, Some(Wanted::Yes)) {
-                deliver(hub, (frame.index, ordinal), batch, &offsets);
+                batches.push(((frame.index, ordinal), *batch));
             }
             ordinal += batch.record_count();
         }
-        if let (Some(index), Some(log)) = (&mut index, log) {
-            index.follow(log);
-            retained.iter().for_each(|record| record.apply_to(index));
+        match log {
+            Some(log) if !retained.is_empty() => deliver_at_once(hub, log, &retained, &batches),
+            _ => deliver_in_turns(hub, &batches).await,
         }
     }
 
@@ -155,19 +156,56 @@ enum Wanted {
     No,
 }
 
-fn deliver(hub: &Hub, first: Position, batch: &RecordBatch, retained: &Offsets) {
-    let Ok(records) = batch.records(DECOMPRESSED_BYTES_MAX) else {
-        return log::error!("a committed batch cannot be decoded, it is not delivered over MQTT");
-    };
-    for (at, (_, record)) in records.flatten().enumerate() {
-        let Some(topic) = mqtt_topic(&record) else {
-            continue;
-        };
-        if was_live(&record) {
-            continue;
+/// A batch of a frame, and the place of its first record.
+type Placed<'a> = (Position, &'a RecordBatch);
+
+/// A frame with retained messages. The index is held over it: a new subscription is made before
+/// all of it or after all of it.
+fn deliver_at_once(hub: &Hub, log: TopicId, retained: &[RetainedRecord], batches: &[Placed<'_>]) {
+    let mut index = lock(&hub.retained);
+    index.follow(log);
+    let offsets = offsets_by_topic(&index, retained);
+    for (first, batch) in batches {
+        for (position, record) in records_of(*first, batch) {
+            deliver(hub, position, &record, &offsets);
         }
-        let place = place(&record, (first.0, first.1 + at as u32), topic, retained);
-        hub.deliver_committed(place, topic, sender(&record), || from_record(&record));
+    }
+    retained
+        .iter()
+        .for_each(|record| record.apply_to(&mut index));
+}
+
+/// Any other frame: a burst to many subscribers does not keep the connections waiting.
+async fn deliver_in_turns(hub: &Hub, batches: &[Placed<'_>]) {
+    let (nothing, mut delivered) = (Offsets::default(), 0);
+    for (first, batch) in batches {
+        for (position, record) in records_of(*first, batch) {
+            delivered += 1 + deliver(hub, position, &record, &nothing);
+            if delivered >= DELIVERED_AT_ONCE {
+                delivered = 0;
+                smol::future::yield_now().await;
+            }
+        }
+    }
+}
+
+fn records_of(first: Position, batch: &RecordBatch) -> impl Iterator<Item = (Position, Record)> {
+    let records = batch.records(DECOMPRESSED_BYTES_MAX);
+    if records.is_err() {
+        log::error!("a committed batch cannot be decoded, it is not delivered over MQTT");
+    }
+    let records = records.into_iter().flatten().flatten().enumerate();
+    records.map(move |(at, (_, record))| ((first.0, first.1 + at as u32), record))
+}
+
+/// Delivers a record to the sessions that keep up; gives back how many got it.
+fn deliver(hub: &Hub, position: Position, record: &Record, retained: &Offsets) -> usize {
+    match mqtt_topic(record) {
+        Some(topic) if !was_live(record) => {
+            let place = place(record, position, topic, retained);
+            hub.deliver_committed(place, topic, sender(record), || from_record(record))
+        }
+        _ => 0,
     }
 }
 
@@ -203,10 +241,14 @@ pub(crate) fn retained_records(batch: &RecordBatch) -> Vec<RetainedRecord> {
 }
 
 /// The newest retained record of each topic in one frame.
-type Offsets = HashMap<Bytes, i64>;
+type Offsets = HashMap<Bytes, RetainedPlace>;
 
-fn offsets_by_topic(retained: &[RetainedRecord]) -> Offsets {
-    let offsets = retained.iter().map(|r| (r.topic.clone(), r.offset));
+fn offsets_by_topic(index: &RetainedIndex, retained: &[RetainedRecord]) -> Offsets {
+    let place = |record: &RetainedRecord| RetainedPlace {
+        offset: record.offset,
+        known_since: index.known_since(&record.topic, record.offset),
+    };
+    let offsets = retained.iter().map(|r| (r.topic.clone(), place(r)));
     offsets.collect()
 }
 
@@ -285,6 +327,11 @@ fn retained_offsets(hub: &Hub, frame: &CommittedFrame) -> Offsets {
         .batches
         .iter()
         .filter(|(partition, _)| partition.topic == retained.id);
-    let records = batches.flat_map(|(_, batch)| retained_records(batch));
-    records.map(|r| (r.topic, r.offset)).collect()
+    let records: Vec<_> = batches
+        .flat_map(|(_, batch)| retained_records(batch))
+        .collect();
+    match records.is_empty() {
+        true => Offsets::default(),
+        false => offsets_by_topic(&lock(&hub.retained), &records),
+    }
 }

@@ -95,6 +95,10 @@ pub async fn start(config: BridgeConfig, site: Site) -> Result<Bridge, StartErro
         hub.site
             .spawn("bridge's housekeeping", keep_house(hub.clone())),
         hub.site.spawn(
+            "compaction of retained messages",
+            compaction::run(hub.clone()),
+        ),
+        hub.site.spawn(
             "loading of retained messages",
             loading::complete(hub.clone()),
         ),
@@ -135,12 +139,11 @@ async fn create_topics(hub: &Hub) {
     }
 }
 
-/// Once a second: what was shed goes to the ledger, retained messages are compacted.
+/// Once a second: what was shed goes to the ledger.
 async fn keep_house(hub: Arc<Hub>) {
     loop {
         smol::Timer::after(Duration::from_secs(1)).await;
         hub.report_shed().await;
-        compaction::compact(&hub).await;
     }
 }
 

@@ -17,7 +17,7 @@ use crate::codec::topic::level_count;
 use crate::connection::{name, stored_bytes, unpinned};
 use crate::hub::{Hub, cause_of};
 use crate::message::to_record;
-use crate::retaining::{RetainedItem, RetainedLog};
+use crate::retaining::{RetainedItem, RetainedLog, level_of};
 use crate::session::Outcome;
 
 /// Delivers and stores a will; waits until it is stored, but not without end for room.
@@ -108,7 +108,7 @@ async fn hand_in(
     let payload = Some(publish.payload.clone());
     let record = to_record(publish, client_id, decision.key.clone(), payload, now_ms);
     let partition = topic.partition(partition_for_key(&decision.key, topic.partitions));
-    let level = hub.routes.route(decision.route).ack;
+    let level = level_of(hub.routes.route(decision.route).ack, publish.retain);
     let bytes = stored_bytes(&record);
     let mut request = AppendRequest::records(vec![(partition, record)], level);
     let mut retained = Unsettled {

@@ -10,7 +10,8 @@
 //!
 //! Nobody gets a message twice, as a retained one and live. A subscription notes the `Moment` it
 //! was made: what the index had by then it gets from here, what came later it gets live. The
-//! dispatcher may still be behind that moment; `Seen` tells it what was given already.
+//! dispatcher may still be behind that moment; `known_since` tells it when the index had a record,
+//! so a subscription remembers no more than its moment.
 //!
 //! What could not be read of the log when the index was built is not in it: `loading` tries again,
 //! and until it had success nothing is compacted away.
@@ -44,31 +45,16 @@ pub(crate) struct RetainedIndex {
     log_bytes: u64,
     /// Counts what became visible.
     moment: Moment,
-    /// The dispatcher has passed the records before this offset…
+    /// The dispatcher has passed the records before this offset.
     passed: i64,
-    /// …and has yet to come to these, though their publishers know the outcome.
-    ahead: BTreeMap<i64, Bytes>,
+    /// The newest records that the index had before the dispatcher came to them, and since when.
+    ahead: BTreeMap<i64, (Bytes, Moment)>,
     /// Offsets that could not be read.
     missing: Vec<Range<i64>>,
 }
 
 /// A place in the order in which retained messages became visible.
 pub(crate) type Moment = u64;
-
-/// What the index had at one moment, as far as the dispatcher may still come across it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
-    passed: i64,
-    ahead: Box<[(Bytes, i64)]>,
-}
-
-impl Seen {
-    /// Whether the index had this record of the topic, or a later one.
-    pub(crate) fn has(&self, topic: &[u8], offset: i64) -> bool {
-        let is_it = |(other, at): &(Bytes, i64)| other == topic && *at >= offset;
-        offset < self.passed || self.ahead.iter().any(is_it)
-    }
-}
 
 #[derive(Default)]
 struct Entry {
@@ -136,7 +122,8 @@ pub(crate) struct Page {
     pub(crate) rest_after: Option<Bytes>,
 }
 
-/// So many are told apart; with a dispatcher further behind, the oldest may come twice.
+/// So many are told apart; with a dispatcher, or a session, further behind, older ones may come
+/// twice.
 const AHEAD_COUNT_MAX: usize = 1024;
 /// Gaps that are told apart; neighbours beyond that are one.
 const MISSING_COUNT_MAX: usize = 64;
@@ -291,7 +278,8 @@ impl RetainedIndex {
         if let Some((offset, bytes, is_message)) = committed {
             self.note(topic, offset, bytes, is_message);
             if offset >= self.passed {
-                self.ahead.insert(offset, Bytes::copy_from_slice(topic));
+                let known = (Bytes::copy_from_slice(topic), self.moment);
+                self.ahead.insert(offset, known);
                 if self.ahead.len() > AHEAD_COUNT_MAX {
                     self.ahead.pop_first();
                 }
@@ -322,11 +310,6 @@ impl RetainedIndex {
     pub(crate) fn apply(&mut self, topic: &Bytes, offset: i64, bytes: u64, is_message: bool) {
         self.log_bytes += bytes;
         self.passed = self.passed.max(offset + 1);
-        while let Some(first) = self.ahead.first_entry()
-            && *first.key() <= offset
-        {
-            first.remove();
-        }
         let copied = self.entries.get_mut(topic).and_then(|entry| {
             let is_copy = std::mem::take(&mut entry.is_moving);
             entry.logged.as_ref().filter(|_| is_copy).map(|l| l.since)
@@ -381,18 +364,18 @@ impl RetainedIndex {
         self.moment
     }
 
-    /// Now, and what the dispatcher may still come across of what a new subscription finds here.
-    pub(crate) fn now(&self, filter: &[u8]) -> (Moment, Seen) {
-        let ahead = self.ahead.iter();
-        let ahead = ahead.filter(|(_, topic)| filter_matches(filter, topic));
-        let ahead = ahead
-            .map(|(offset, topic)| (topic.clone(), *offset))
-            .collect();
-        let seen = Seen {
-            passed: self.passed,
-            ahead,
-        };
-        (self.moment, seen)
+    /// Now, and the first offset that the dispatcher has yet to come to: what a new subscription
+    /// remembers.
+    pub(crate) fn now(&self) -> (Moment, i64) {
+        (self.moment, self.passed)
+    }
+
+    /// Since when the index has this record of the topic, or a later one: it may have heard of it
+    /// before the dispatcher came to it.
+    pub(crate) fn known_since(&self, topic: &[u8], offset: i64) -> Moment {
+        let later = self.ahead.range(offset..).map(|(_, known)| known);
+        let same = later.filter(|(other, _)| other == topic);
+        same.map(|(_, since)| *since).min().unwrap_or(Moment::MAX)
     }
 
     /// Retained messages that a subscription made at `moment` gets: the first ones after a topic,
@@ -445,15 +428,22 @@ impl RetainedIndex {
 
     /// What to do with a record at the front of the log.
     pub(crate) fn judge(&self, topic: &Bytes, offset: i64) -> Judgement {
-        match self.entries.get(topic) {
-            // The index may not know what it is.
-            _ if offset >= self.passed => Judgement::Wait,
-            None => Judgement::Dead,
-            Some(entry) if !entry.pending.is_empty() => Judgement::Wait,
-            Some(entry) => match &entry.logged {
-                Some(logged) if logged.is_message && logged.offset == offset => Judgement::Live,
-                _ => Judgement::Dead,
-            },
+        // The index may not know what it is.
+        if offset >= self.passed {
+            return Judgement::Wait;
+        }
+        let Some(entry) = self.entries.get(topic) else {
+            return Judgement::Dead;
+        };
+        match &entry.logged {
+            // A copy would come behind what is under way. One that was replaced has no copy.
+            Some(logged) if logged.is_message && logged.offset == offset => {
+                match entry.pending.is_empty() {
+                    true => Judgement::Live,
+                    false => Judgement::Wait,
+                }
+            }
+            _ => Judgement::Dead,
         }
     }
 
@@ -490,7 +480,8 @@ pub(crate) enum Judgement {
     Live,
     /// Leave it behind.
     Dead,
-    /// A publish to its topic is under way, or the index has to hear of it: come back later.
+    /// It is the newest and a publish to its topic is under way, or the index has to hear of it:
+    /// come back later.
     Wait,
 }
 

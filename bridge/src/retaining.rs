@@ -10,12 +10,13 @@
 //! not send it again for ever. Used by connections and by what is published without one.
 
 use bytes::Bytes;
-use edge_site::{Record, Topic, TopicId, TopicPartition};
+use edge_site::{AckLevel, Record, RefusedRecord, Topic, TopicId, TopicPartition};
 
 use crate::codec::packet::Publish;
 use crate::connection::{name, stored_bytes};
 use crate::hub::Hub;
 use crate::message::to_record;
+use crate::session::Outcome;
 
 /// Where retained messages go.
 #[derive(Clone, Copy)]
@@ -44,6 +45,36 @@ pub(crate) struct RetainedItem {
     pub(crate) item: usize,
     pub(crate) bytes: u64,
     pub(crate) is_message: bool,
+}
+
+/// When a publish is acknowledged: where its route says, one with the retain flag at `disk` or
+/// later. At `memory` nobody is told the offset, and to the index an older message would be the
+/// newest until the dispatcher comes: compaction would put that one behind it.
+pub(crate) fn level_of(route: AckLevel, retain: bool) -> AckLevel {
+    match retain {
+        true => route.max(AckLevel::Disk),
+        false => route,
+    }
+}
+
+/// Of an append whose records stand apart: a publish is refused with its retained record, which
+/// comes right behind it.
+pub(crate) fn refuse_together(outcome: &mut Outcome, retained: &[RetainedItem]) {
+    let Ok(appended) = outcome else { return };
+    for RetainedItem { item, .. } in retained.iter().filter(|one| one.item > 0) {
+        let (first, Some(why)) = (item - 1, appended.refusal_of(*item).cloned()) else {
+            continue;
+        };
+        let refused = &mut appended.refused;
+        if let Err(place) = refused.binary_search_by_key(&first, |one| one.item) {
+            let record = RefusedRecord {
+                item: first,
+                why,
+                ..refused[place].clone()
+            };
+            refused.insert(place, record);
+        }
+    }
 }
 
 impl RetainedLog {

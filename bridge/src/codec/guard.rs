@@ -6,7 +6,7 @@
 
 use super::packet::{Reason, Version, Violation};
 use super::property;
-use super::topic::{check_filter, check_name, shared};
+use super::topic::{check_filter_for, check_name, shared};
 use super::walk::{LONG, Walk};
 
 /// Filters of one packet. Each takes twenty times its smallest form once it is decoded.
@@ -175,7 +175,7 @@ fn subscribe(version: Version, walk: &mut Walk) -> Result<(), Violation> {
     while !walk.is_empty() {
         check_count(&mut count)?;
         let filter = walk.text()?;
-        check_filter(filter)?;
+        check_filter_for(version, filter)?;
         subscribe_options(version, walk.u8()?, shared(filter).is_some())?;
     }
     Ok(())
@@ -214,7 +214,7 @@ fn unsubscribe(version: Version, walk: &mut Walk) -> Result<(), Violation> {
     let mut count = 0;
     while !walk.is_empty() {
         check_count(&mut count)?;
-        check_filter(walk.text()?)?;
+        check_filter_for(version, walk.text()?)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The grammar of topic names and filters (MQTT 5 §4.7), for the guard and for routes.
 
-use super::packet::Violation;
+use super::packet::{Version, Violation};
 
 /// A topic name: not empty, no wildcards, no NUL. UTF-8 was checked.
 pub(crate) fn check_name(name: &[u8]) -> Result<(), Violation> {
@@ -15,6 +15,14 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), Violation> {
         return Err(Violation::malformed("topic contains + or # or NUL"));
     }
     Ok(())
+}
+
+/// A filter of a client: in 3.1.1 `$share/x` is one like others, and not granted.
+pub(crate) fn check_filter_for(version: Version, filter: &str) -> Result<(), Violation> {
+    match version {
+        Version::V4 if !filter.is_empty() => check_levels(filter),
+        _ => check_filter(filter),
+    }
 }
 
 /// A filter: wildcards stand alone in their level, `#` is last, `$share/NAME/FILTER` is whole.

@@ -15,7 +15,7 @@ use super::intake::Batch;
 use super::{Connection, Polled};
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::{Hub, cause_of};
-use crate::retaining::RetainedItem;
+use crate::retaining::{RetainedItem, refuse_together};
 use crate::routes::Decision;
 use crate::session::{Close, Outcome};
 
@@ -60,9 +60,6 @@ pub(super) struct UnderWay {
 
 /// Not acknowledged bytes of one connection; beyond it its socket waits.
 const UNDER_WAY_BYTES_MAX: usize = 1 << 20;
-
-/// Appends whose outcome a connection follows; the outcome of QoS 0 beyond them is not looked at.
-const UNDER_WAY_COUNT_MAX: usize = 1024;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn is_blocked(&self) -> bool {
@@ -117,12 +114,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn under_way(&mut self, ticket: Ticket, sent: Sent) {
-        if sent.number.is_some() {
-            self.under_way_bytes += sent.bytes;
-        } else if self.under_way.len() >= UNDER_WAY_COUNT_MAX {
-            // Nobody waits for QoS 0; its ticket may go.
+        if sent.number.is_none() {
+            // Nobody waits for QoS 0; refused, it is counted by the site.
             return;
         }
+        self.under_way_bytes += sent.bytes;
         self.under_way.push_back(UnderWay { ticket, sent });
     }
 
@@ -237,9 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             progress = true;
             if let Some(UnderWay { sent, .. }) = self.under_way.pop_front() {
-                if sent.number.is_some() {
-                    self.under_way_bytes -= sent.bytes;
-                }
+                self.under_way_bytes -= sent.bytes;
                 self.spent(now_ms, &sent, outcome)?;
             }
         }
@@ -247,16 +241,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// An append came to its end: retained messages move, acknowledgements leave.
-    fn spent(&mut self, now_ms: u64, sent: &Sent, outcome: Outcome) -> Result<(), Close> {
+    fn spent(&mut self, now_ms: u64, sent: &Sent, mut outcome: Outcome) -> Result<(), Close> {
         self.hub.settle(&sent.retained, &outcome);
-        if let Err(refused) = &outcome {
-            self.lost(cause_of(refused), &sent.sheddable);
-        }
+        self.count_refused(sent, &outcome);
+        refuse_together(&mut outcome, &sent.retained);
         let Some(number) = sent.number else {
             return Ok(());
         };
-        if let Err(refused) = &outcome {
-            self.say_refused(refused);
+        match &outcome {
+            Err(refused) => self.say_refused(refused),
+            Ok(appended) => {
+                let first = appended.refused.first();
+                first.iter().for_each(|one| self.say_refused(&one.why));
+            }
         }
         let before = self.session.in_line();
         let refused = outcome.is_err();
@@ -270,5 +267,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             counters.pubacks.add(sent.at.elapsed().as_micros() as u64);
         }
         close.map_or(Ok(()), Err)
+    }
+
+    /// Counts QoS 0 that rode with others; what went by itself is counted by the site.
+    fn count_refused(&self, sent: &Sent, outcome: &Outcome) {
+        match outcome {
+            Err(refused) => self.lost(cause_of(refused), &sent.sheddable),
+            Ok(appended) if appended.refused.is_empty() => {}
+            Ok(appended) => {
+                for (partition, count) in &sent.sheddable {
+                    let refused = appended.refused.iter();
+                    let mut refused = refused.filter(|one| one.partition == *partition);
+                    if let Some(first) = refused.next() {
+                        let count = (*count).min(1 + refused.count() as u64);
+                        self.hub.lost(cause_of(&first.why), Some(*partition), count);
+                    }
+                }
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use smol::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
 use super::reading::read_some;
+use crate::codec::packet::Reason;
 use crate::hub::lock;
 use crate::session::{Cause, Close};
 
@@ -33,6 +34,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.say_close(&close);
         self.let_go();
         self.finish_appends().await;
+        // What is in line for room and not asked any more holds up all who are behind it.
+        self.give_up_appends();
+        let is_taken_over = close.reason == Reason::TAKEN_OVER;
+        let will = is_taken_over.then(|| self.begin_will()).flatten();
         if !(left_by_itself || self.eof) {
             // Before the good-bye: nothing may follow a DISCONNECT (MQTT 5 §3.14.4).
             self.finish_acks().await;
@@ -48,8 +53,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(left) = self.leave() {
             // The socket closes now, what is left may have to wait.
             drop(self);
+            if let Some(will) = will {
+                will.await;
+            }
             left.settle().await;
         }
+    }
+
+    /// The will goes in line for room right behind the last appends: the successor does not wait
+    /// for the acknowledgements and the last words, and its messages come behind it.
+    fn begin_will(&mut self) -> Option<smol::Task<()>> {
+        let will = self.session.take_will()?;
+        let (hub, client_id) = (self.hub.clone(), self.session.client_id().clone());
+        Some(smol::spawn(async move {
+            crate::publish::publish(&hub, will, &client_id).await;
+        }))
     }
 
     async fn hold_for_repeating(&mut self, close: &Close) {

@@ -16,7 +16,7 @@ use kafka_wire::partition_for_key;
 use crate::codec::packet::{Publish, QoS};
 use crate::hub::Hub;
 use crate::message::{Message, to_record};
-use crate::retaining::{RetainedItem, RetainedLog};
+use crate::retaining::{RetainedItem, RetainedLog, level_of};
 use crate::routes::Decision;
 use crate::session::{Place, Session};
 
@@ -261,27 +261,42 @@ impl Intake {
         Ok(())
     }
 
+    /// The batch that a publish rides in: the newest of its kind, or a new one behind it.
+    ///
+    /// Never an older one: two routes may lead to one key with different levels, and its messages
+    /// are stored in the order of the batches. A new one is at the stronger of both levels, so a
+    /// gathering has as many batches as there are levels, however they alternate.
     fn batch(&mut self, class: Class, bytes: usize) -> &mut Batch {
-        // QoS 0 rides with what is urgent anyway.
-        let fits = |batch: &Batch| {
-            let same = batch.class == class
-                || (class.relaxed
-                    && !batch.class.relaxed
-                    && batch.class.when_full == class.when_full);
-            same && batch.bytes + bytes <= REQUEST_BYTES_MAX
+        let same = |batch: &Batch| batch.class.when_full == class.when_full;
+        let Some(at) = self.batches.iter().rposition(same) else {
+            return self.new_batch(class, bytes);
         };
-        match self.batches.iter().rposition(fits) {
-            Some(at) => {
-                let batch = &mut self.batches[at];
-                batch.bytes += bytes;
-                batch
-            }
-            None => self.new_batch(class, bytes),
+        let newest = &self.batches[at];
+        let joined = newest.class.joined(class);
+        if newest.class != joined {
+            return self.new_batch(joined, bytes);
         }
+        if newest.bytes + bytes > REQUEST_BYTES_MAX {
+            return self.new_batch(class, bytes);
+        }
+        let batch = &mut self.batches[at];
+        batch.bytes += bytes;
+        batch
     }
 
     fn new_batch(&mut self, class: Class, bytes: usize) -> &mut Batch {
         self.batches.push_mut(Batch::new(class, bytes))
+    }
+}
+
+impl Class {
+    /// What suits both: the stronger level, and no waiting where one of them does not wait.
+    fn joined(self, other: Class) -> Class {
+        Class {
+            level: self.level.max(other.level),
+            relaxed: self.relaxed && other.relaxed,
+            when_full: self.when_full,
+        }
     }
 }
 
@@ -292,6 +307,7 @@ impl Batch {
             batches: Vec::new(),
             level: class.level,
             relaxed: class.relaxed,
+            apart: true,
         };
         Batch {
             request,
@@ -343,7 +359,7 @@ fn class(target: &Target, publish: &Publish, under_way: usize) -> Class {
         (QoS::AtMostOnce, false) => (AckLevel::Memory, true),
         // The index wants to know the offset, so this one has a ticket.
         (QoS::AtMostOnce, true) => (AckLevel::Disk, under_way < RELAXED_UNDER_WAY_MAX),
-        _ => (target.ack, false),
+        (_, retain) => (level_of(target.ack, retain), false),
     };
     Class {
         level,

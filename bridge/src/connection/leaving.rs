@@ -74,7 +74,7 @@ impl<S> Connection<S> {
     }
 
     /// What found no room in time never will: QoS 0 is counted, nobody sends that again.
-    fn give_up_appends(&mut self) {
+    pub(super) fn give_up_appends(&mut self) {
         let Waiting { room, topic } = std::mem::take(&mut self.waiting);
         if let Some(waiting) = room {
             let AwaitedRoom { append, sent } = *waiting;
@@ -88,8 +88,12 @@ impl<S> Connection<S> {
         {
             self.give_up(&batch.sheddable, &batch.retained);
         }
-        if topic.is_some_and(|waiting| waiting.publish.qos == QoS::AtMostOnce) {
-            self.hub.shed(None, 1);
+        if let Some(waiting) = topic
+            && waiting.publish.qos == QoS::AtMostOnce
+        {
+            let client_id = self.session.client_id();
+            self.hub
+                .lost_one(LossCause::QosZeroOverload, &waiting.publish, client_id);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use edge_site::Pressure;
+use edge_site::{LossCause, Pressure};
 use smol::io::{AsyncRead, AsyncWrite};
 
 use super::appending::{AwaitedTopic, Creation};
@@ -122,7 +122,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if publish.qos == QoS::AtMostOnce && !publish.retain {
             if self.hub.pressure() >= Pressure::ShedQos0 {
                 // Neither delivered nor stored: it is what goes first.
-                self.hub.shed(None, 1);
+                let client_id = self.session.client_id();
+                self.hub
+                    .lost_one(LossCause::QosZeroOverload, &publish, client_id);
                 return Ok(());
             }
             self.deliver_live(&publish);
@@ -193,7 +195,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 RetainHandling::Never => false,
             };
             if wants_retained {
-                self.retained.add(subscription, moment);
+                let client_id = self.session.client_id();
+                self.retained.add(subscription, client_id, moment);
             }
         }
     }

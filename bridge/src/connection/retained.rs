@@ -46,6 +46,8 @@ struct Asked {
     filter: Bytes,
     qos: QoS,
     subscription_id: Option<u32>,
+    /// Whose messages it does not want: its own, with No Local.
+    not_of: Option<Bytes>,
     moment: Moment,
     /// Topics up to this one were looked at.
     after: Option<Bytes>,
@@ -78,13 +80,22 @@ impl RetainedStream {
         self.current.is_none() && self.subscriptions.is_empty()
     }
 
+    /// The quality that the next one has at most; `None` = there is none.
+    pub(crate) fn next_qos(&self) -> Option<QoS> {
+        let next = self.current.as_ref();
+        let next = next.or_else(|| self.subscriptions.values().next());
+        next.map(|asked| asked.qos)
+    }
+
     /// Adds what a subscription gets that was made at this moment.
-    pub(crate) fn add(&mut self, subscription: &Subscription, moment: Moment) {
+    pub(crate) fn add(&mut self, subscription: &Subscription, client_id: &Bytes, moment: Moment) {
         let filter = subscription.filter.filter.clone();
+        let no_local = subscription.filter.no_local;
         let asked = Asked {
             filter: filter.clone(),
             qos: subscription.filter.qos,
             subscription_id: subscription.subscription_id,
+            not_of: no_local.then(|| client_id.clone()),
             moment,
             after: None,
             is_last: false,
@@ -184,7 +195,8 @@ impl RetainedStream {
             }
             (None, _) => None,
         };
-        let delivery = message.map(|message| asked.delivery(message));
+        let wanted = message.filter(|message| asked.not_of.as_ref() != Some(&message.client_id));
+        let delivery = wanted.map(|message| asked.delivery(message));
         self.pop();
         delivery
     }

@@ -4,7 +4,9 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -145,4 +147,58 @@ fn a_message_that_is_kept_is_a_copy() {
     let mut session = Session::open(connect, None, Limits::of(&Default::default()), 0);
     assert!(read.is_unique());
     assert_eq!(session.take_will().unwrap().topic, "xxxxx");
+}
+
+/// A stream whose client is quiet until it is told to ping.
+#[derive(Clone, Default)]
+struct Pinging(Arc<AtomicBool>);
+
+impl AsyncRead for Pinging {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.0.swap(false, Ordering::Relaxed) {
+            true => {
+                into[..2].copy_from_slice(&[0xc0, 0]);
+                Poll::Ready(Ok(2))
+            }
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Pinging {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context, from: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(from.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A gateway that stood still closed all who had pinged meanwhile, and sent their wills.
+#[test]
+fn who_pinged_while_the_gateway_stood_still_was_not_silent() {
+    let door = Door::open();
+    let hub = door.bridge.hub.clone();
+    let mut connect = with_will("dev7");
+    connect.keep_alive_s = 1;
+    let registered = smol::block_on(hub.register(&connect.client_id)).unwrap();
+    let session = Session::open(connect, None, Limits::of(&hub.config.mqtt), hub.now_ms());
+    let stream = Pinging::default();
+    let mut connection = Connection::new(hub, stream.clone(), session, registered, BytesMut::new());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(connection.poll(&mut cx).is_pending());
+    stream.0.store(true, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(1600));
+    assert!(connection.poll(&mut cx).is_pending(), "closed for silence");
+    std::thread::sleep(Duration::from_millis(1600));
+    assert!(connection.poll(&mut cx).is_ready(), "this time it was");
 }

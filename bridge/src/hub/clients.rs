@@ -45,8 +45,9 @@ impl Drop for Registered {
 /// A client that is closed takes a moment to let go of what it holds.
 const RELIEF_MS: u64 = 20;
 
-/// How long a new connection waits for an older one of the same client.
-const TAKE_OVER_WAIT: Duration = Duration::from_secs(3);
+/// How long a new connection waits for an older one of the same client: longer than the last
+/// appends of that one may wait for room, because its will is in line for room right behind them.
+const TAKE_OVER_WAIT: Duration = Duration::from_secs(4);
 
 impl Hub {
     /// Takes a client in, pushing out who has its id.

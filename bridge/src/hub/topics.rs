@@ -97,7 +97,9 @@ impl Hub {
             let offset = outcome
                 .as_ref()
                 .ok()
-                .and_then(|done| done.offsets.get(item.item));
+                .and_then(|done| done.offsets.get(item.item))
+                // Refused by itself, it has none.
+                .filter(|offset| **offset >= 0);
             let committed = offset.map(|offset| (*offset, item.bytes, item.is_message));
             index.end(&item.topic, item.token, item.log, committed);
         }

@@ -164,7 +164,13 @@ impl AckQueue {
             return Some(Spent::Refused { pkid, qos, reason });
         }
         let numbers = [head.other, Some(head.request)];
-        let spent = match self.outcome_of(numbers.into_iter().flatten())? {
+        let outcome = self.outcome_of(numbers.into_iter().flatten())?;
+        // Its append was taken, but perhaps without it.
+        let alone = outcome.and_then(|appended| {
+            let refused = appended.refusal_of(head.item as usize);
+            refused.map_or(Ok(appended), Err)
+        });
+        let spent = match alone {
             Ok(appended) => Spent::Ack {
                 pkid,
                 qos,

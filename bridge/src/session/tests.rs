@@ -56,6 +56,7 @@ fn done() -> Outcome {
     Ok(Appended {
         level: AckLevel::Disk,
         offsets: vec![17],
+        refused: Vec::new(),
     })
 }
 

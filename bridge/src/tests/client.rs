@@ -260,7 +260,8 @@ impl Client {
         is_there.then(|| self.message())
     }
 
-    fn take_message(&mut self, packet: &[u8]) -> (u8, String, String) {
+    /// What a PUBLISH says; acknowledges it where it wants that.
+    pub(crate) fn take_message(&mut self, packet: &[u8]) -> (u8, String, String) {
         assert_eq!(packet[0] >> 4, 3, "{packet:02x?} is no PUBLISH");
         let header = 1 + packet[1..].iter().take_while(|b| **b & 0x80 != 0).count() + 1;
         let length = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));

@@ -148,6 +148,11 @@ fn what_is_not_built_yet_is_announced_and_degrades() {
     old.expect(&[0x90, 3, 0, 1, 1]);
     old.send(&subscribe(4, 2, "$share/g/a", 1));
     old.expect(&[0x90, 3, 0, 2, 0x80]);
+    // In 3.1.1 it is a filter like others, in MQTT 5 no shared subscription is so short.
+    old.send(&subscribe(4, 3, "$share/x", 1));
+    old.expect(&[0x90, 3, 0, 3, 0x80]);
+    client.send(&subscribe(5, 2, "$share/x", 1));
+    client.expect(&[0xe0, 2, 0x81, 0]);
 }
 
 #[test]
@@ -206,6 +211,36 @@ fn a_slow_subscriber_loses_qos_0_and_it_is_counted() {
         got += 1;
     }
     assert_eq!(got + door.bridge.stats().shed, 400);
+    // Stored and forwarded they are all the same: no message of the topic is lost.
+    let lines = ledger(&door, &mut device);
+    let slow = |line: &&(LossCause, String, u64)| line.0 == LossCause::SlowSubscriber;
+    assert_eq!(lines.iter().filter(slow).count(), 1, "{lines:?}");
+    // Some may have found no room in the log either.
+    assert_eq!(lines.iter().map(|line| line.2).sum::<u64>(), shed);
+    assert!(lines.iter().all(|line| line.1 == "mqtt"), "{lines:?}");
+}
+
+/// It was said in the log of the gateway and nowhere else.
+#[test]
+fn a_gap_that_retention_made_for_a_subscriber_is_in_the_ledger_with_its_topic() {
+    let door = Door::with(|config| {
+        config.routes = vec![crate::RouteConfig {
+            filter: "apart/#".to_owned(),
+            topic: "apart".to_owned(),
+            ..Default::default()
+        }];
+    });
+    let mut device = door.client("dev7");
+    device.publish("a", "gone");
+    device.publish("apart/a", "gone, too, but not for this one");
+    for topic in ["mqtt", "apart"] {
+        let partition = door.site.topics().get(topic).unwrap().partition(0);
+        smol::block_on(door.site.trim(partition, 1)).unwrap();
+    }
+    door.bridge.hub.count_gap([&"b/#".into()].into_iter());
+    let lines = ledger(&door, &mut device);
+    assert_eq!(lines, [(LossCause::SubscriberGap, "mqtt".to_owned(), 1)]);
+    assert_eq!(door.bridge.stats().shed, 0);
 }
 
 #[test]

@@ -324,3 +324,82 @@ fn what_waits_for_room_when_its_client_says_good_bye_is_stored() {
     }
     panic!("the third message is not in the log");
 }
+
+/// The index of retained messages heard of no offset, and a later compaction put an older message
+/// behind the newest one.
+#[test]
+fn a_retained_message_is_acknowledged_from_the_disk_though_its_route_says_memory() {
+    let door = door_with_a_short_queue();
+    let mut client = door.client_v5("dev7");
+    client.send(&publish(5, 0x33, "fast/x", 9, b"1"));
+    let ack = String::from_utf8_lossy(&client.packet()).into_owned();
+    assert!(
+        ack.contains("disk") && ack.contains("edge-offset"),
+        "{ack:?}"
+    );
+    let published = door.bridge.publish("fast/y", "1".into(), Vec::new(), true);
+    let published = smol::block_on(published).unwrap();
+    assert_eq!(published.appended.level, AckLevel::Disk);
+}
+
+/// The append was refused as a whole, and MQTT 5 clients throw away what is refused with a code.
+#[test]
+fn a_topic_that_is_deleted_takes_no_publish_to_another_one_with_it() {
+    let door = door_with_a_short_queue();
+    let mut client = door.client_v5("dev7");
+    for topic in ["new/1", "a"] {
+        client.publish(topic, "the topic is there");
+    }
+    let mut filler = door.client("filler");
+    filler.throw(0x30, "a", "takes the queue");
+    filler.expect_alive();
+    let topics = ["a", "new/1", "a"].iter().zip(1..);
+    let bytes = topics.map(|(topic, pkid)| publish(5, 0x32, topic, pkid, &[b'0' + pkid as u8]));
+    client.send(&bytes.collect::<Vec<_>>().concat());
+    let doors = door.site.memory().doors().clone();
+    super::room::soon("they wait for room", || doors.bytes() > 0);
+    smol::block_on(door.site.delete_topic("new.1")).unwrap();
+    let reasons: Vec<u8> = (0..3).map(|_| client.packet()[4]).collect();
+    assert_eq!(reasons, [0, 0x87, 0]);
+    let expected = ["the topic is there", "takes the queue", "1", "3"];
+    assert_eq!(payloads(&door.records("mqtt")), expected);
+}
+
+/// The weaker level's batch was begun first, and what came later went back into it.
+#[test]
+fn two_routes_with_two_levels_to_one_key_keep_the_order_of_its_messages() {
+    let route = |filter: &str, ack| RouteConfig {
+        filter: filter.to_owned(),
+        topic: "one".to_owned(),
+        key: "{client}".to_owned(),
+        ack,
+        ..Default::default()
+    };
+    let door = Door::with(|config| {
+        config.routes = vec![
+            route("fast/#", AckLevel::Memory),
+            route("slow/#", AckLevel::Disk),
+        ];
+    });
+    let mut client = door.client("dev7");
+    // QoS 0, 1, 0 with the retain flag.
+    let sent = [
+        ("fast/a", 0x32),
+        ("slow/a", 0x32),
+        ("fast/a", 0x32),
+        ("fast/a", 0x30),
+        ("fast/a", 0x31),
+        ("fast/a", 0x32),
+        ("slow/a", 0x32),
+        ("fast/a", 0x32),
+    ];
+    let bytes = sent.iter().zip(1..);
+    let bytes = bytes.map(|((topic, first), n)| publish(4, *first, topic, n, &[b'0' + n as u8]));
+    client.send(&bytes.collect::<Vec<_>>().concat());
+    for n in [1, 2, 3, 6, 7, 8] {
+        client.expect(&[0x40, 2, 0, n]);
+    }
+    super::room::soon("all are stored", || door.records("one").len() == 8);
+    let expected = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    assert_eq!(payloads(&door.records("one")), expected);
+}

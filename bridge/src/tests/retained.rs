@@ -307,3 +307,88 @@ fn a_message_too_large_to_be_kept_is_delivered_and_clears_what_was_kept() {
     assert_eq!(door.records("mqtt").len(), 6);
     assert_eq!(door.bridge.stats().publishes_refused, 0);
 }
+
+/// One step a second gave back 256 KiB a second; the rest pushed other topics out of a full store.
+#[test]
+fn the_log_of_retained_messages_is_compacted_as_fast_as_it_grows() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    let mut state = 1_u32;
+    for pkid in 1..=150 {
+        // Nothing that compresses.
+        let payload = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        let payload: Vec<u8> = payload.take(40_000).collect();
+        device.send(&publish(4, 0x33, "churn", pkid, &payload));
+        assert_eq!(device.packet()[0], 0x40);
+    }
+    let partition = door.site.topics().get("_retained").unwrap().partition(0);
+    let begun = std::time::Instant::now();
+    while door.site.marks(partition).unwrap().start < 120 {
+        assert!(begun.elapsed().as_secs() < 8, "compacted too slowly");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// They came back to the client that had set them, as the only message that No Local let through.
+#[test]
+fn no_local_holds_for_retained_messages_too() {
+    let door = Door::open();
+    let mut client = door.client_v5("dev7");
+    client.send(&publish(5, 0x33, "a/own", 1, b"own"));
+    assert_eq!(client.packet()[0], 0x40);
+    set(&mut door.client("other"), "a/other", "theirs");
+    let body = [&[0, 9, 0][..], &text(b"a/+"), &[0b101]].concat();
+    client.send(&frame(0x82, &body));
+    client.packet();
+    assert_eq!(client.message().1, "a/other");
+    client.expect_silence(100);
+}
+
+fn subscriber_with_window(door: &Door, receive_maximum: u8) -> Client {
+    let mut client = door.socket();
+    client.version = 5;
+    let properties = [33, 0, receive_maximum];
+    client.send(&super::client::connect_v5("late", &properties));
+    client.packet();
+    client.subscribe("live", 1);
+    client
+}
+
+/// Each place in the window that came free went to a live one as long as there were any.
+#[test]
+fn retained_messages_come_though_live_ones_wait() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "kept/1", "x");
+    let mut client = subscriber_with_window(&door, 2);
+    for n in 0..200 {
+        device.publish("live", &n.to_string());
+    }
+    client.send(&super::client::subscribe(5, 9, "kept/#", 1));
+    let mut live = 0;
+    loop {
+        let packet = client.packet();
+        match packet[0] >> 4 {
+            9 => {}
+            _ if client.take_message(&packet).1 == "kept/1" => break,
+            _ => live += 1,
+        }
+    }
+    assert!(live < 50, "{live} live ones came first");
+}
+
+/// QoS 0 is not part of the window (MQTT 5 §4.9), but a full one kept it from being sent.
+#[test]
+fn a_retained_message_at_qos_0_does_not_wait_for_acknowledgements() {
+    let door = Door::open();
+    let mut device = door.client("dev7");
+    set(&mut device, "kept", "x");
+    let mut client = subscriber_with_window(&door, 1);
+    device.publish("live", "not acknowledged");
+    assert_eq!(client.packet()[0], 0x32);
+    client.subscribe("kept", 0);
+    assert_eq!(client.message().1, "kept");
+}

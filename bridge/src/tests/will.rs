@@ -172,3 +172,31 @@ fn a_gateway_that_stops_leaves_the_wills_of_its_clients() {
     assert_eq!(records[0].value.as_deref(), Some(&b"gone"[..]));
     assert_eq!(door.records("_retained").len(), 1);
 }
+
+/// The old connection waited three seconds for room, then for its last words, and the successor
+/// three seconds for all of that: the will came last and said that the client is gone.
+#[test]
+fn the_will_comes_before_what_a_successor_says_also_where_there_is_no_room() {
+    let site_config = edge_site::SiteConfig {
+        queue_count_max: 1,
+        commit_interval_ms_relaxed: 4500,
+        ..Default::default()
+    };
+    let door = Door::on_site(tempfile::tempdir().unwrap(), site_config, Door::config());
+    let mut talker = door.client("talker");
+    talker.publish("a", "the topic is there");
+    let mut first = with_will(&door, "dev7", false);
+    talker.throw(0x30, "a", "has all the room");
+    talker.expect_alive();
+    first.throw(0x32, "a", "waits for room");
+    first.expect_alive();
+    let mut second = door.client("dev7");
+    second.publish("state", "back");
+    let records = door.records("mqtt");
+    let said = records
+        .iter()
+        .rev()
+        .take(2)
+        .map(|r| r.value.clone().unwrap());
+    assert_eq!(said.collect::<Vec<_>>(), ["back", "gone"]);
+}

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use edge_log::TopicPartition;
 use kafka_wire::{Record, RecordBatch};
 
+use crate::error::Refused;
+
 /// The two clocks, read by the shell and handed to the core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -64,7 +66,7 @@ impl FromStr for AckLevel {
     }
 }
 
-/// Records and ready batches that go into one frame, all or nothing.
+/// Records and ready batches that go into one frame, all or nothing unless `apart` says otherwise.
 ///
 /// At most 1 MB in total, except a single larger batch alone.
 #[derive(Clone, Debug)]
@@ -75,8 +77,12 @@ pub struct AppendRequest {
     pub batches: Vec<(TopicPartition, RecordBatch)>,
     /// When the ticket is spent.
     pub level: AckLevel,
-    /// QoS 0: asks for no commit of its own before `commit_interval_ms_relaxed`.
+    /// QoS 0: asks for no commit of its own before `commit_interval_ms_relaxed`. At
+    /// [`AckLevel::Memory`] nobody has to follow its ticket: refused, it is in the loss ledger.
     pub relaxed: bool,
+    /// Single records of several senders: one that its topic does not take is refused by itself,
+    /// and [`Appended::refused`] says so. What refuses them all is an error as always.
+    pub apart: bool,
 }
 
 impl AppendRequest {
@@ -87,6 +93,7 @@ impl AppendRequest {
             batches: Vec::new(),
             level,
             relaxed: false,
+            apart: false,
         }
     }
 
@@ -97,6 +104,7 @@ impl AppendRequest {
             batches,
             level,
             relaxed: false,
+            apart: false,
         }
     }
 }
@@ -107,8 +115,29 @@ pub struct Appended {
     /// The level reached.
     pub level: AckLevel,
     /// Offsets in the order of `items`, then base offsets in the order of `batches`;
-    /// empty at [`AckLevel::Memory`], where none is known yet.
+    /// empty at [`AckLevel::Memory`], where none is known yet. −1 for a record that was refused.
     pub offsets: Vec<i64>,
+    /// Records of `items` that were refused by themselves, by their number, in order.
+    pub refused: Vec<RefusedRecord>,
+}
+
+impl Appended {
+    /// Why this record is not among those that were appended; `None` = it is.
+    pub fn refusal_of(&self, item: usize) -> Option<&Refused> {
+        let at = self.refused.binary_search_by_key(&item, |one| one.item);
+        at.ok().map(|at| &self.refused[at].why)
+    }
+}
+
+/// A record of a request whose records stand apart, and why it was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRecord {
+    /// Its number among the items.
+    pub item: usize,
+    /// Where it was to go.
+    pub partition: TopicPartition,
+    /// Why it does not.
+    pub why: Refused,
 }
 
 /// A frame as it was committed: the batches of all partitions in log order.

@@ -18,6 +18,7 @@ mod clock;
 mod disk;
 mod forming;
 mod raft_loop;
+mod refusing;
 mod room;
 mod topic;
 mod words;
@@ -30,7 +31,7 @@ use kafka_wire::BatchBuilder;
 use raft::{GetEntriesContext, RawNode};
 
 pub use self::words::{CoreConfig, Fetch, Message, Output, PersistJob, TopicOp, Voided};
-use crate::append::{AppendRequest, Now};
+use crate::append::{AppendRequest, Appended, Now, RefusedRecord};
 use crate::control::Control;
 use crate::ledger::LossCause;
 use crate::link::LinkUse;
@@ -51,6 +52,8 @@ struct Waiting<T> {
     request: AppendRequest,
     bytes: usize,
     since_ms: u64,
+    /// Records of it that will not be taken.
+    refused: Vec<RefusedRecord>,
 }
 
 /// Appends that are not in a frame yet.
@@ -72,7 +75,7 @@ struct Inflight<T> {
     frame_bytes: usize,
     queue_bytes: usize,
     queue_count: usize,
-    tickets: Vec<(T, Vec<i64>)>,
+    tickets: Vec<(T, Appended)>,
     topics: Vec<(T, TopicId)>,
 }
 

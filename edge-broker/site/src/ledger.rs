@@ -26,6 +26,11 @@ pub enum LossCause {
     Undecodable,
     /// Larger than its topic takes, or than the subscriber takes that it was for.
     TooLarge,
+    /// A subscriber was so slow that retention passed it: gaps, how many messages is not known.
+    SubscriberGap,
+    /// QoS 0 for a slow subscriber. The message itself is stored and forwarded all the same, and
+    /// counts once for each subscriber that did not get it.
+    SlowSubscriber,
 }
 
 impl LossCause {
@@ -41,6 +46,8 @@ impl LossCause {
             LossCause::TopicDeleted => "topic_deleted",
             LossCause::Undecodable => "undecodable",
             LossCause::TooLarge => "too_large",
+            LossCause::SubscriberGap => "subscriber_gap",
+            LossCause::SlowSubscriber => "slow_subscriber",
         }
     }
 
@@ -56,6 +63,8 @@ impl LossCause {
             LossCause::TopicDeleted => "deleted with their topic before central had them",
             LossCause::Undecodable => "cannot be decoded by anybody",
             LossCause::TooLarge => "too large",
+            LossCause::SubscriberGap => "gaps, retention passed a slow subscriber",
+            LossCause::SlowSubscriber => "QoS 0, not delivered to a slow subscriber",
         }
     }
 

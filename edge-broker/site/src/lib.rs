@@ -41,7 +41,7 @@ mod window;
 
 pub use crate::core::SiteCore;
 pub use age::Moment;
-pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now};
+pub use append::{AckLevel, AppendRequest, Appended, CommittedFrame, Now, RefusedRecord};
 pub use clock::{ClockTrust, Mend, Mends, mended_ms};
 pub use config::{SiteConfig, WhenFull};
 pub use damage::{Reading, next_readable, read_up_to_damage};

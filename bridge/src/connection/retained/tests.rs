@@ -25,7 +25,7 @@ fn subscription(filter: &str) -> Subscription {
 /// held from one to the next.
 fn take_all(hub: &Hub) -> (Vec<usize>, usize) {
     let mut stream = RetainedStream::default();
-    stream.add(&subscription("#"), Moment::MAX);
+    stream.add(&subscription("#"), &Bytes::new(), Moment::MAX);
     let (mut sizes, mut held_bytes_max) = (Vec::new(), 0);
     while let Some(mail) = smol::block_on(std::future::poll_fn(|cx| stream.poll_next(hub, cx))) {
         sizes.push(mail.message.publish.payload.len());
@@ -91,7 +91,13 @@ fn who_subscribes_to_what_is_not_there_lets_the_others_have_their_turn() {
     }
     drop(index);
     let mut stream = RetainedStream::default();
-    (0..20).for_each(|n| stream.add(&subscription(&format!("+/none{n}")), Moment::MAX));
+    for n in 0..20 {
+        stream.add(
+            &subscription(&format!("+/none{n}")),
+            &Bytes::new(),
+            Moment::MAX,
+        );
+    }
     let mut cx = Context::from_waker(Waker::noop());
     let mut turns = 0;
     while stream.poll_next(hub, &mut cx).is_pending() {

@@ -1,4 +1,5 @@
-//! Appends: who is let in, when a frame is formed, what it holds, which offsets it gets.
+//! Appends: when a frame is formed, what it holds, which offsets it gets. Who is not let in is
+//! `refusing`'s business.
 //!
 //! Offsets are given at proposal, from speculative ends that only the leader keeps:
 //!
@@ -9,15 +10,13 @@
 use edge_log::{FRAME_LEVEL, Frame, FrameBuilder, FrameHeader, TopicPartition};
 use kafka_wire::RecordBatch;
 
-use super::forming::{Forming, record_bytes};
-use super::room::NO_ROOM;
+use super::forming::Forming;
+use super::refusing::{Counts, appended};
 use super::{FRAME_BYTES_MAX, Inflight, Output, Pending, PendingControl, SiteCore, Waiting};
 use crate::append::{AckLevel, AppendRequest, Appended, Now};
-use crate::config::WhenFull;
 use crate::control::Control;
-use crate::error::{FREE_BYTES_MIN, Refused, TopicError};
+use crate::error::{Refused, TopicError};
 use crate::ledger::LossCause;
-use crate::topics::Topic;
 
 impl<T> Default for Pending<T> {
     fn default() -> Self {
@@ -42,14 +41,14 @@ impl<T> Pending<T> {
         self.queue.push_back(waiting);
     }
 
-    fn pop(&mut self) -> Option<Waiting<T>> {
+    pub(super) fn pop(&mut self) -> Option<Waiting<T>> {
         let waiting = self.queue.pop_front()?;
         self.bytes -= waiting.bytes;
         Some(waiting)
     }
 
     /// After some left: who waits longest now.
-    fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         let first = |relaxed| {
             self.queue
                 .iter()
@@ -67,21 +66,24 @@ impl<T> SiteCore<T> {
     /// Takes records. The ticket is spent when they reached their level, or are refused.
     pub fn handle_append(&mut self, now: Now, ticket: T, request: AppendRequest) {
         let bytes = request.bytes();
-        if let Some(refused) = self.why_not(&request, bytes) {
-            return self.refuse(ticket, bytes, refused);
-        }
         let mut waiting = Waiting {
             ticket: Some(ticket),
             request,
             bytes,
             since_ms: now.mono_ms,
+            refused: Vec::new(),
         };
+        if let Err(refused) = self.judge(&mut waiting) {
+            return self.refuse(now, waiting, refused);
+        }
+        self.count_refused(now, &waiting);
         if waiting.request.level == AckLevel::Memory
             && let Some(ticket) = waiting.ticket.take()
         {
             let appended = Appended {
                 level: AckLevel::Memory,
                 offsets: Vec::new(),
+                refused: waiting.refused.clone(),
             };
             self.out.push_back(Output::Spent {
                 ticket,
@@ -89,124 +91,6 @@ impl<T> SiteCore<T> {
             });
         }
         self.pending.push(waiting);
-    }
-
-    fn refuse(&mut self, ticket: T, bytes: usize, refused: Refused) {
-        self.out.push_back(Output::Spent {
-            ticket,
-            outcome: Err(refused),
-        });
-        self.out.push_back(Output::Released { bytes, count: 1 });
-    }
-
-    fn why_not(&self, request: &AppendRequest, bytes: usize) -> Option<Refused> {
-        if self.stopping {
-            return Some(Refused::Stopping);
-        }
-        // Alone, leadership is only a matter of milliseconds: the request waits for it.
-        if !self.leads && !self.alone {
-            return Some(Refused::NotLeader);
-        }
-        if let Some(refused) = self.refusal() {
-            return Some(refused);
-        }
-        let parts = request.items.len() + request.batches.len();
-        if bytes > FRAME_BYTES_MAX && parts > 1 {
-            return Some(Refused::TooLarge {
-                bytes,
-                bytes_max: FRAME_BYTES_MAX,
-            });
-        }
-        let items = request
-            .items
-            .iter()
-            .map(|(tp, record)| (tp, record_bytes(record)));
-        let batches = request
-            .batches
-            .iter()
-            .map(|(tp, batch)| (tp, batch.bytes().len()));
-        let mut last = None;
-        for (tp, bytes) in items.chain(batches) {
-            // Neighbours mostly go to one topic: it is looked up once.
-            let topic = match last {
-                Some((known, topic)) if known == tp.topic => topic,
-                _ => match self.table.by_id(tp.topic) {
-                    Some(topic) => topic,
-                    None => return Some(Refused::UnknownTopic),
-                },
-            };
-            if let Some(refused) = self.why_not_there(topic, *tp, bytes) {
-                return Some(refused);
-            }
-            last = Some((tp.topic, topic));
-        }
-        None
-    }
-
-    fn why_not_there(&self, topic: &Topic, tp: TopicPartition, bytes: usize) -> Option<Refused> {
-        if tp.partition >= topic.partitions || self.deleting.contains(&tp.topic) {
-            return Some(Refused::UnknownTopic);
-        }
-        let bytes_max = topic.config.max_message_bytes as usize;
-        if bytes > bytes_max {
-            return Some(Refused::TooLarge { bytes, bytes_max });
-        }
-        let refuses = topic.config.when_full(self.config.site.when_full) == WhenFull::Refuse;
-        if self.disk.full && refuses && !topic.is_internal() {
-            return Some(NO_ROOM);
-        }
-        None
-    }
-
-    /// What would be refused whatever the topic.
-    pub(super) fn refusal(&self) -> Option<Refused> {
-        if self.halted.is_some() {
-            return Some(Refused::ReadOnly);
-        }
-        if self.persisting.failures >= 2 {
-            return Some(Refused::Poisoned {
-                retry_after_ms: self.persisting.retry_after_ms(),
-            });
-        }
-        if self.disk.filesystem_full {
-            return Some(Refused::Full {
-                limit: FREE_BYTES_MIN,
-            });
-        }
-        if self.disk.is_stuck() {
-            return Some(NO_ROOM);
-        }
-        None
-    }
-
-    /// Refuses what waits but is in no frame yet.
-    pub(super) fn refuse_pending(&mut self, now: Now, refused: &Refused) {
-        while let Some(waiting) = self.pending.pop() {
-            let bytes = waiting.bytes;
-            self.refuse_waiting(now, waiting, refused);
-            self.out.push_back(Output::Released { bytes, count: 1 });
-        }
-        self.pending.refresh();
-    }
-
-    /// Whoever was told already that it is taken cannot be told: then the ledger is.
-    fn refuse_waiting(&mut self, now: Now, waiting: Waiting<T>, refused: &Refused) {
-        if let Some(ticket) = waiting.ticket {
-            let outcome = Err(refused.clone());
-            return self.out.push_back(Output::Spent { ticket, outcome });
-        }
-        let cause = match refused {
-            Refused::Full { .. } => LossCause::StorageFull,
-            Refused::UnknownTopic => LossCause::TopicDeleted,
-            Refused::Poisoned { .. } | Refused::ReadOnly => LossCause::DiskLoss,
-            _ => LossCause::QueueLimit,
-        };
-        let items = waiting.request.items.iter().map(|(tp, _)| (tp, 1));
-        let batches = waiting.request.batches.iter();
-        let batches = batches.map(|(tp, batch)| (tp, u64::from(batch.record_count())));
-        for (tp, count) in items.chain(batches) {
-            self.handle_shed(now, cause, Some(tp.topic), count);
-        }
     }
 
     /// When the next frame is due; `None` = nothing waits, or what waits cannot go now.
@@ -265,31 +149,27 @@ impl<T> SiteCore<T> {
         let compression = self.config.site.compression;
         let mut forming = Forming::new(builders, self.term() as i32, compression);
         let room = !self.disk.no_room();
-        let mut tickets = Vec::new();
+        let (mut tickets, mut untold) = (Vec::new(), Counts::default());
         let (mut queue_bytes, mut queue_count) = (0, 0);
         while let Some(next) = self.pending.queue.front().filter(|_| room) {
             if queue_count > 0 && queue_bytes + next.bytes > FRAME_BYTES_MAX {
                 break;
             }
-            let Some(waiting) = self.pending.pop() else {
+            let Some(mut waiting) = self.pending.pop() else {
                 break;
             };
             queue_bytes += waiting.bytes;
             queue_count += 1;
-            // The topic may have gone since it was let in.
-            let gone = |tp: &TopicPartition| {
-                self.state.partition(*tp).is_none() || self.deleting.contains(&tp.topic)
-            };
-            let request = &waiting.request;
-            let mut partitions = (request.items.iter().map(|(tp, _)| tp))
-                .chain(request.batches.iter().map(|(tp, _)| tp));
-            if partitions.any(gone) {
-                self.refuse_waiting(now, waiting, &Refused::UnknownTopic);
+            if let Err(refused) = self.leave_out(now, &mut waiting) {
+                self.refuse_waiting(now, waiting, &refused);
                 continue;
+            }
+            if waiting.ticket.is_none() {
+                untold.add_all(&waiting.request);
             }
             let offsets = forming.take(waiting.request, |tp| self.spot(tp));
             if let Some(ticket) = waiting.ticket {
-                tickets.push((ticket, offsets));
+                tickets.push((ticket, appended(offsets, waiting.refused)));
             }
         }
         self.pending.refresh();
@@ -310,6 +190,8 @@ impl<T> SiteCore<T> {
         let Some((index, term)) = self.propose_to_raft(data) else {
             self.take_back(now, controls);
             self.fail(tickets, Vec::new(), &Refused::NotLeader);
+            // Whoever was told already that it is taken cannot be told.
+            self.count_lost(now, LossCause::QueueLimit, untold);
             self.out.push_back(Output::Released {
                 bytes: queue_bytes,
                 count: queue_count,

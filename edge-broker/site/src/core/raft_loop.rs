@@ -392,8 +392,8 @@ impl<T> SiteCore<T> {
         } else {
             AckLevel::Site
         };
-        for (ticket, offsets) in frame.tickets {
-            let outcome = Ok(Appended { level, offsets });
+        for (ticket, appended) in frame.tickets {
+            let outcome = Ok(Appended { level, ..appended });
             self.out.push_back(Output::Spent { ticket, outcome });
         }
         for (ticket, id) in frame.topics {
@@ -404,7 +404,7 @@ impl<T> SiteCore<T> {
 
     pub(super) fn fail(
         &mut self,
-        tickets: Vec<(T, Vec<i64>)>,
+        tickets: Vec<(T, Appended)>,
         topics: Vec<(T, edge_log::TopicId)>,
         refused: &Refused,
     ) {

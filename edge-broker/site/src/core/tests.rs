@@ -13,6 +13,7 @@ use crate::topics::{Topic, TopicConfig};
 
 mod figures;
 mod holes;
+mod refusing;
 mod room;
 
 struct Driver {
