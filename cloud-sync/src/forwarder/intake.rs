@@ -257,7 +257,7 @@ impl Forwarder {
             return;
         };
         if let Err(reason) = written {
-            return self.letters_wait(tp, letters, reason, now);
+            return self.letters_wait(tp, letters, &reason, now);
         }
         let offsets = letters.letters.iter().map(|(offset, _)| *offset);
         self.counters.dead_lettered += letters.letters.len() as u64;
@@ -266,7 +266,7 @@ impl Forwarder {
     }
 
     /// Tries again later; where it does not help, the topic says so in `status` and by its alarm.
-    fn letters_wait(&mut self, tp: TopicPartition, letters: Letters, reason: String, now: Ms) {
+    fn letters_wait(&mut self, tp: TopicPartition, letters: Letters, reason: &str, now: Ms) {
         let failures = letters.failures + 1;
         let since = letters.since;
         let not_before = now + self.backoff(failures);
@@ -274,7 +274,7 @@ impl Forwarder {
         self.outputs.push_back(Output::Note(Note::LettersWait {
             topic: topic.unwrap_or_default(),
             partition: tp.partition,
-            reason: reason.clone(),
+            reason: reason.to_owned(),
         }));
         if let Some(partition) = self.partitions.get_mut(&tp) {
             partition.letters = Some(Letters {

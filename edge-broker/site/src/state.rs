@@ -498,7 +498,7 @@ impl State {
                 self.ledger
                     .add(cause, topic, &name, count, self.site_time_ms);
             }
-            Control::Incarnation { store_id, lost } => self.jump(store_id, lost, applied),
+            Control::Incarnation { store_id, lost } => self.jump(store_id, &lost, applied),
             Control::Link { used } => self.link.add(used),
             Control::Lost { lost } => self.lose(&lost, applied),
             Control::Clock {
@@ -587,16 +587,11 @@ impl State {
         }
     }
 
-    fn jump(
-        &mut self,
-        store_id: u64,
-        lost: Vec<(TopicPartition, i64, i64)>,
-        applied: &mut Applied,
-    ) {
+    fn jump(&mut self, store_id: u64, lost: &[Span], applied: &mut Applied) {
         if self.incarnation == store_id {
             return;
         }
-        self.lose(&lost, applied);
+        self.lose(lost, applied);
         // The very first incarnation has given nothing away before.
         if self.incarnation != 0 || self.topics.values().any(|t| !t.partitions.is_empty()) {
             for (&topic, state) in &mut self.topics {

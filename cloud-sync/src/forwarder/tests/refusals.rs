@@ -128,7 +128,7 @@ fn one_refused_partition_keeps_its_topic_parked_longer_and_longer() {
                 .handle_produce_response(link, number, &answers, 0, now);
             bench.settle();
         }
-        if bench.now % 5_000 == 0 {
+        if bench.now.is_multiple_of(5_000) {
             end += 1;
             bench.commit(tp(1, 0), end);
         }
