@@ -264,10 +264,10 @@ fn a_client_that_takes_only_small_packets_gets_only_those_and_the_others_are_cou
 #[test]
 fn a_publish_at_qos_0_that_its_topic_refuses_is_counted_under_its_reason() {
     let door = Door::open();
-    let settings = [("max.message.bytes".to_owned(), "500".to_owned())].into();
+    let settings = [("max.message.bytes".to_owned(), "1024".to_owned())].into();
     smol::block_on(door.site.alter_topic("mqtt", None, &settings)).unwrap();
     let mut device = door.client("dev7");
-    device.throw(0x30, "a", &"x".repeat(600));
+    device.throw(0x30, "a", &"x".repeat(1200));
     let lines = ledger(&door, &mut device);
     assert_eq!(lines, [(LossCause::TooLarge, "mqtt".to_owned(), 1)]);
 }

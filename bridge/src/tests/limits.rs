@@ -209,10 +209,10 @@ fn a_message_larger_than_its_topic_takes_concerns_only_itself() {
             ..Default::default()
         }];
     });
-    let settings = [("max.message.bytes".to_owned(), "500".to_owned())].into();
+    let settings = [("max.message.bytes".to_owned(), "1024".to_owned())].into();
     smol::block_on(door.site.alter_topic("small", None, &settings)).unwrap();
     let mut client = door.client_v5("dev7");
-    let large = [b'x'; 600];
+    let large = [b'x'; 1200];
     let both = [
         publish(5, 0x32, "else", 1, b"x"),
         publish(5, 0x32, "small/a", 2, &large),
