@@ -169,7 +169,10 @@ fn an_older_program_says_what_to_install_and_leaves_the_log_alone() {
         assert!(said.contains(words), "{words:?} is missing:\n{said}");
     }
     let logged = format!("storage.readonly: {checkpoint}");
-    assert!(said.contains(&logged), "{said}");
+    eventually("the alarm in the log", Duration::from_secs(5), || {
+        let said = gateway.said().join("\n");
+        said.contains(&logged).then_some(())
+    });
     let (code, ready) = gateway.get("/ready");
     assert_eq!((code, ready.trim()), (503, checkpoint));
     let status = gateway.run(&["status"]);

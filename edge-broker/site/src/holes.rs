@@ -48,6 +48,17 @@ impl Holes {
         &self.lost
     }
 
+    /// How many of these records nobody has been told of.
+    pub fn not_told(&self, lost: &LostOffsets) -> u64 {
+        let of_it = |known: &&LostOffsets| {
+            known.topic_name == lost.topic_name && known.partition == lost.partition
+        };
+        let known = self.lost.iter().filter(of_it);
+        let known = known.map(|known| (known.first, known.last + 1)).collect();
+        let untold = uncovered(lost.first, lost.last + 1, known).into_iter();
+        untold.map(|(from, to)| (to - from) as u64).sum()
+    }
+
     /// Takes note of lost records.
     pub fn add(&mut self, lost: LostOffsets) {
         let joins = self.lost.last_mut().filter(|known| {

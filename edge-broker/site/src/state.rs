@@ -567,22 +567,24 @@ impl State {
             let Some(marks) = self.partition_mut(tp) else {
                 continue;
             };
-            // With a new incarnation they may lie beyond what the state knew: the jump covers them.
             let from = from.max(marks.start);
-            let count = marks.records_between(from, to);
-            if count == 0 {
-                continue;
-            }
+            // They may lie in a gap, if a replay missed them, or beyond the end, if it ended before
+            // them; the jump of a new incarnation covers those.
             marks.add_gap(from, to.min(marks.end));
-            let (cause, now_ms) = (LossCause::DiskLoss, self.site_time_ms);
-            self.ledger
-                .add(cause, Some(tp.topic), &topic_name, count, now_ms);
-            self.holes.add(LostOffsets {
+            let lost = LostOffsets {
                 topic_name,
                 partition: tp.partition,
                 first: from,
                 last: to - 1,
-            });
+            };
+            let count = self.holes.not_told(&lost);
+            if count == 0 {
+                continue;
+            }
+            let (cause, now_ms) = (LossCause::DiskLoss, self.site_time_ms);
+            self.ledger
+                .add(cause, Some(tp.topic), &lost.topic_name, count, now_ms);
+            self.holes.add(lost);
             applied.touched.push(tp);
         }
     }

@@ -305,14 +305,17 @@ fn what_the_disk_lost_counts_once_and_is_no_record_any_more() {
         lost: spans.iter().map(|&(a, b)| (tp(1), a, b)).collect(),
     };
     world.control(&lost(&[(2, 5), (8, 10)]));
+    // A replay that missed some of the next ones.
+    world.batch(1, 14, 1);
     // The same again, and more of it.
     world.control(&lost(&[(2, 5), (4, 6)]));
-    assert_eq!(world.lost(), 3 + 2 + 1);
+    world.control(&lost(&[(10, 14)]));
+    assert_eq!(world.lost(), 3 + 2 + 1 + 4);
     let marks = world.state.partition(tp(1)).unwrap();
-    assert_eq!((marks.end, marks.records_between(0, 10)), (10, 4));
+    assert_eq!((marks.end, marks.records_between(0, 15)), (15, 5));
     let told = world.state.holes.lost().iter();
     let told: Vec<_> = told.map(|lost| (lost.first, lost.last)).collect();
-    assert_eq!(told, [(2, 4), (8, 9), (4, 5)]);
+    assert_eq!(told, [(2, 4), (8, 9), (4, 5), (10, 13)]);
     let again = State::decode(&world.state.encode()).unwrap();
     assert_eq!(again, world.state);
 }
