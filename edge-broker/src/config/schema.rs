@@ -298,8 +298,8 @@ const ROUTE: &[Key] = &[
         "ack",
         r#""disk""#,
         Kind::Choice(&["memory", "disk"]),
-        "memory | disk (site, central: later); retained ones are acknowledged at disk or later in any \
-         case",
+        "memory | disk (site, central: later); retained ones are acknowledged at disk or later \
+         in any case",
     ),
     optional(
         "forward",
