@@ -292,7 +292,7 @@ fn topics(topics: &[&Topic]) -> String {
     table.to_string()
 }
 
-/// Name, since when, what; below it what to do. The columns are `names` and [`SINCE`] wide.
+/// Name, since when, what; below it what to do. `names` is the width of the first column.
 fn alarm_lines(alarm: &Alarm, now_ms: i64, names: usize) -> String {
     const SINCE: usize = "since 09:41 UTC   ".len();
     let indent = names + 3 + SINCE;
